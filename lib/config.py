@@ -1,0 +1,91 @@
+"""What a study is: every choice that a number in the report depends on, as frozen dataclasses."""
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def workspace() -> Path:
+    """Folder under which data/runs, data/cache and figures are written (TTS_WORKSPACE, else the repository)."""
+    return Path(os.environ.get("TTS_WORKSPACE", REPOSITORY)).resolve()
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    core: str = "transformer"
+    size: str = "seed"              # a size of lib.models.cores: seed, matched-3m
+    regime: str = "causal"          # causal, or as_reported: the core can see the frame it is asked for
+    pattern: str = "parallel"       # parallel, or delay: codebook k is k frames late
+    conditioning: str = "pooled"    # the mean of the encoded text, added to every frame
+    codebooks: int = 4
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The seed's protocol: memorise `clips` clips, one a step, until `accuracy` or `steps`."""
+    model: ModelConfig = ModelConfig()
+    clips: int = 3
+    steps: int = 400
+    accuracy: float = 0.999         # stop when one pass over the clips reaches it
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    clip_norm: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Study:
+    name: str
+    cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba")
+    size: str = "seed"
+    matched: str = "matched-3m"     # the size at which cost is also measured, parameters equal
+    seeds: int = 3
+    leaking: tuple[str, ...] = ("transformer", "mamba_conv")  # also trained as reported, one seed
+    pattern: str = "parallel"
+    codec: str = "embedded"         # embedded, encodec_24khz, or the path of a codec file
+    codebooks: int = 4
+    voice: str = "pl"
+    clips: int = 3
+    steps: int = 400
+    listen_unseen: int = 2          # sentences never trained on, generated in notebook 06
+    codec_sentences: int = 8        # held-out sentences on which the codec is measured
+    processes: int = 5              # fresh processes behind a headline timing
+    repeats: int = 12               # timed repeats of each core in each process
+    frames: int = 300               # length of the headline timing: 4 seconds
+    lengths: tuple[int, ...] = (75, 150, 300, 600, 1200, 2400, 4800)
+    memory_lengths: tuple[int, ...] = (300, 1200, 4800)
+
+    def runs(self, core: str) -> list[TrainConfig]:
+        """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""
+        causal = TrainConfig(ModelConfig(core, self.size, pattern=self.pattern, codebooks=self.codebooks),
+                             clips=self.clips, steps=self.steps)
+        runs = [replace(causal, seed=seed) for seed in range(self.seeds)]
+        if core in self.leaking:
+            runs.append(replace(causal, model=replace(causal.model, regime="as_reported")))
+        return runs
+
+
+STUDIES = {s.name: s for s in (
+    Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, processes=2, repeats=2, frames=75,
+          lengths=(75, 150, 300), memory_lengths=(75, 300)),
+    Study("quick"),
+    Study("standard", seeds=5, steps=1500, processes=9, repeats=30, codec_sentences=40),
+    Study("full", seeds=5, steps=1500, processes=9, repeats=100, codec_sentences=40,
+          lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),
+          memory_lengths=(300, 1200, 4800, 19200)),
+)}
+
+
+def study(name: str, **overrides) -> Study:
+    """The study of that name, with the fields that are not None in `overrides` replaced."""
+    if name not in STUDIES:
+        raise ValueError(f"no study {name!r}: choose one of {', '.join(STUDIES)}")
+    known = {f.name: f.type for f in fields(Study)}
+    for field, value in overrides.items():
+        if field not in known or field == "name":
+            raise ValueError(f"no parameter {field!r} in a study: choose one of {', '.join(known)}")
+        if value is not None and known[field] is int and (not isinstance(value, int) or value < 0):
+            raise ValueError(f"parameter {field} is {value!r}: give a whole number, 0 or more")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items() if v is not None}
+    return replace(STUDIES[name], **given)

@@ -1,0 +1,178 @@
+"""The notebooks in order, through papermill: python -m lib.run [--study quick] [--only 05 ...] [-p name value ...]
+
+Writes the executed notebooks, the seconds of each and the exported report under figures/<study>/ of the workspace.
+"""
+import argparse
+import fcntl
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_origin
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbformat.sign import NotebookNotary
+
+from . import config
+from .records import write_atomic
+from .report import html
+
+NOTEBOOKS = config.REPOSITORY / "notebooks"
+REPORT = "07_report"        # the notebook that becomes report.html
+logging.getLogger("papermill").addHandler(logging.NullHandler())   # what goes wrong is told once, by RunError
+
+
+class RunError(Exception):
+    """Why a run was refused or failed, in one line."""
+
+
+class Kernel(AsyncKernelManager):
+    """The interpreter that runs this module, whatever kernelspecs the user has installed."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]),
+                          env={"TTS_BATCH": "1"})       # progress as text, no widgets
+
+
+def run(study: str, only: list[str] | None = None, parameters: dict[str, str] | None = None) -> Path:
+    """Run the selected notebooks; the folder where everything was written."""
+    notebooks = _select(only)
+    declared = {notebook: set(papermill.inspect_notebook(notebook)) for notebook in notebooks}
+    given = {"study": study} | _check(study, parameters or {}, set().union(*declared.values()))
+    folder = config.workspace() / "figures" / study
+    with _locked(folder):
+        stages = _stages(folder) if only else {}
+        for notebook in notebooks:
+            print(f"{notebook.stem:24}", end="", flush=True)
+            try:
+                start = time.perf_counter()
+                executed = _execute(notebook, folder / "notebooks",
+                                    {name: given[name] for name in given if name in declared[notebook]})
+                stages[notebook.stem] = round(time.perf_counter() - start, 2)
+                write_atomic(folder / "stages.json", json.dumps(dict(sorted(stages.items())), indent=1).encode())
+                if notebook.stem == REPORT:
+                    _export(executed, folder / "report.html")
+            except RunError:
+                print("  failed", flush=True)
+                raise
+            print(f"{stages[notebook.stem]:8.1f} s", flush=True)
+    return folder
+
+
+def _select(only: list[str] | None) -> list[Path]:
+    """The notebooks in order; with `only`, those of these numbers or names."""
+    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
+        raise RunError(f"no notebooks in {NOTEBOOKS}: install a clone of the repository with pip install -e .")
+    for name in only or []:
+        if not any(name in (n.stem, n.stem[:2]) for n in notebooks):
+            raise RunError(f"no notebook {name!r}: choose from {', '.join(n.stem for n in notebooks)}")
+    return [n for n in notebooks if not only or n.stem in only or n.stem[:2] in only]
+
+
+def _check(study: str, parameters: dict[str, str], declared: set[str]) -> dict[str, object]:
+    """The parameters as values, refused where no notebook declares one or the study cannot take it."""
+    for name in parameters:
+        if name == "study":
+            raise RunError("the study is chosen with --study, not with -p")
+        if name not in declared:
+            raise RunError(f"no selected notebook has a parameter {name!r}: "
+                           f"choose from {', '.join(sorted(declared - {'study'})) or 'none'}")
+    types = {f.name: f.type for f in fields(config.Study) if f.name != "name"}
+    values = {name: _value(text, types.get(name)) for name, text in parameters.items()}
+    try:
+        config.study(study, **{name: value for name, value in values.items() if name in types})
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    return values
+
+
+def _value(text: str, kind: object = None) -> object:
+    """What papermill's command line makes of a value; `a,b` is a list where the study's field is a tuple."""
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    if get_origin(kind) is tuple:
+        return [part if get_args(kind)[0] is str else _value(part) for part in text.split(",")]
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One run at a time in a study's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another run is writing {folder}: wait until it has ended, "
+                           "or set TTS_WORKSPACE to another folder") from None
+        yield
+
+
+def _stages(folder: Path) -> dict[str, float]:
+    """Seconds of each notebook in earlier runs; none where they cannot be read."""
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads((folder / "stages.json").read_bytes()))
+    return {}
+
+
+def _execute(notebook: Path, folder: Path, parameters: dict[str, object]) -> Path:
+    """Execute one notebook: its output appears whole and signed, or as .failed.ipynb with what went wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    running, failed = folder / f".{notebook.stem}.running.ipynb", folder / f"{notebook.stem}.failed.ipynb"
+    try:
+        papermill.execute_notebook(notebook, running, parameters, kernel_name="python3", language="python",
+                                   kernel_manager_class=Kernel, cwd=NOTEBOOKS, progress_bar=False)
+    except Exception as error:
+        if running.exists():
+            os.replace(running, failed)
+        name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+        raise RunError(f"{notebook.stem} failed: {name}: {' '.join(message.split())} (executed: {failed})") from error
+    NotebookNotary().sign(nbformat.read(running, as_version=4))     # else JupyterLab strips its <audio>
+    failed.unlink(missing_ok=True)
+    os.replace(running, folder / notebook.name)
+    return folder / notebook.name
+
+
+def _export(notebook: Path, out: Path) -> None:
+    try:
+        html.export(notebook, out)
+    except ValueError as error:
+        raise RunError(f"{notebook.stem} could not be exported: {error}") from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.run", description="Run the notebooks in order.")
+    parser.add_argument("--study", default="quick", help=", ".join(config.STUDIES))
+    parser.add_argument("--only", nargs="+", metavar="NOTEBOOK", help="numbers or names, such as 05")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
+                        help="a parameter, passed to the notebooks that declare it; lists as a,b")
+    arguments = parser.parse_args(argv)
+    try:
+        folder = run(arguments.study, arguments.only, dict(arguments.parameters))
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"results in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
