@@ -1,0 +1,40 @@
+"""What one waveform says of another: mel spectrograms, intelligibility, spectral distance, token agreement."""
+import numpy as np
+from pystoi import stoi as _stoi
+from scipy.fft import dct
+from scipy.signal import stft
+
+
+def mel_filterbank(bands: int, window: int, rate: int = 24_000) -> np.ndarray:
+    """Triangular filters (bands, window // 2 + 1), evenly spaced on the mel scale m = 2595 log10(1 + f / 700)."""
+    edges = 700 * (10 ** (np.linspace(0, np.log10(1 + rate / 1400), bands + 2)) - 1)
+    bins = np.linspace(0, rate / 2, window // 2 + 1)
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.clip(np.minimum(rising, falling), 0, None)
+
+
+def log_mel(audio: np.ndarray, bands: int = 80, window: int = 1024, hop: int = 320, rate: int = 24_000) -> np.ndarray:
+    """Log-mel spectrogram (bands, frames) in dB of audio (samples,)."""
+    _, _, spectrum = stft(audio, rate, nperseg=window, noverlap=window - hop)
+    return 20 * np.log10(mel_filterbank(bands, window, rate) @ np.abs(spectrum) + 1e-5)
+
+
+def stoi(reference: np.ndarray, other: np.ndarray, rate: int = 24_000) -> float:
+    """Short-time objective intelligibility, 0..1, over the shorter of two aligned signals (Taal et al. 2011)."""
+    length = min(len(reference), len(other))
+    return float(_stoi(reference[:length], other[:length], rate))
+
+
+def mel_cepstral_distortion(reference: np.ndarray, other: np.ndarray, coefficients: int = 13) -> float:
+    """MCD in dB of aligned signals over cepstral coefficients 1..13 (Kubichek 1993); no time warping."""
+    a, b = (dct(log_mel(x) * np.log(10) / 20, axis=0, norm="ortho")[1:coefficients + 1] for x in (reference, other))
+    frames = min(a.shape[1], b.shape[1])
+    difference = a[:, :frames] - b[:, :frames]
+    return float(10 / np.log(10) * np.sqrt(2 * (difference ** 2).sum(0)).mean())
+
+
+def token_match(reference: np.ndarray, generated: np.ndarray) -> float:
+    """Share of the reference's tokens (codebooks, frames) that `generated` has in the same place; absent ones count as wrong."""
+    frames = min(reference.shape[1], generated.shape[1])
+    return float((reference[:, :frames] == generated[:, :frames]).sum() / reference.size)
