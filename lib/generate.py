@@ -1,0 +1,115 @@
+"""Free-running generation, frame by frame, and the listening run that every sound in the report comes from."""
+import io
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from . import records
+from .data.codec import FRAME_RATE, SAMPLE_RATE, Codec
+from .data.text import encode
+from .data.tokens import Tokens, sound, undelay
+from .metrics.speech import token_match
+from .models.codec_lm import BINS, START, CodecLM
+from .train import load_model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn: greedy at temperature 0; else among the `top_k` likeliest, and the fewest that hold `top_p`."""
+    temperature: float = 0.0
+    top_k: int = BINS
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.temperature < 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1:
+            raise ValueError(f"{self}: temperature is at least 0, top_k 1 to {BINS}, top_p above 0 and at most 1")
+
+
+def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """Tokens (…) from logits (…, bins). Nucleus sampling after Holtzman et al. 2020."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    sorted_logits, tokens = (logits / sampling.temperature).sort(-1, descending=True)
+    p = sorted_logits.softmax(-1)
+    p[..., sampling.top_k:] = 0
+    p[p.cumsum(-1) - p >= sampling.top_p] = 0                           # the likeliest always stays
+    chosen = torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(*p.shape[:-1], 1)
+    return tokens.gather(-1, chosen)[..., 0]
+
+
+@torch.inference_mode()
+def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampling()) -> tuple[np.ndarray, dict]:
+    """Codes (codebooks, at most `frames`) int16 that the model says for `text`, and how it went.
+
+    In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
+    after it, since such a core has no state.
+    """
+    delayed = model.config.pattern == "delay"
+    steps = frames + (model.codebooks - 1 if delayed else 0)
+    generator = torch.Generator().manual_seed(sampling.seed)
+    ids = torch.tensor([encode(text)])
+    codes = torch.full((1, model.codebooks, steps + 1), START)          # frame 0 is the start
+    causal = model.config.regime == "causal"
+    begin = time.perf_counter()
+    state = model.initial_state(ids, steps) if causal else None
+    ended = False
+    for t in range(steps):
+        if causal:
+            logits, end = model.step(codes[:, :, t], state)
+        else:
+            logits, end = model(codes[:, :, 1:t + 2], ids)              # the last of these frames is still to come
+            logits, end = logits[:, :, -1], end[:, -1]
+        codes[:, :, t + 1] = draw(logits, sampling, generator)
+        if delayed:
+            codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
+        if end.item() > 0 and (not delayed or t >= model.codebooks - 1):
+            ended = True
+            break
+    seconds = time.perf_counter() - begin
+    said = codes[0, :, 1:t + 2]
+    said = undelay(said) if delayed else said
+    said = said.clamp_max(BINS - 1)
+    made = said.shape[1]
+    return said.numpy().astype(np.int16), {
+        "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds,
+        "real_time_factor": seconds / (made / FRAME_RATE)}
+
+
+def listen(run: records.Record, tokens: list[Tokens], codec: Codec | None, frames: int,
+           sampling: Sampling = Sampling()) -> records.Record:
+    """What a trained run says for each of `tokens`' texts: codes, sound (FLAC) and figures, as a record."""
+    what = {"run": run.key, "weights": run.files, "sentences": [t.digest for t in tokens], "frames": frames,
+            "sampling": asdict(sampling), "codec": codec.identity,
+            "code": records.code_digest("models/*.py", "generate.py", "data/codec.py")}
+    finished = records.find("listen", what)
+    if finished:
+        return finished
+    model = load_model(run)
+    generate(model, tokens[0].text, 8, sampling)                        # warm up
+    rows, files = [], {}
+    for one in tokens:
+        codes, figures = generate(model, one.text, frames, sampling)
+        begin = time.perf_counter()
+        audio = sound(codes, run.result["codec"], codec)
+        figures["codec_seconds"] = time.perf_counter() - begin
+        files[f"{one.id}.flac"] = flac(audio)
+        rows.append({"id": one.id, "text": one.text, "reference_frames": one.codes.shape[1],
+                     "token_match": token_match(one.codes, codes), **figures})
+    return records.save("listen", what, {"train": run.name, "model": run.identity["config"]["model"],
+                                         "seed": run.identity["config"]["seed"], "sentences": rows}, files)
+
+
+def flac(audio: np.ndarray) -> bytes:
+    """16-bit FLAC of audio (samples,) at 24 kHz."""
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(audio, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def read_flac(content: bytes) -> np.ndarray:
+    return soundfile.read(io.BytesIO(content), dtype="float32")[0]

@@ -1,0 +1,85 @@
+"""The registry of sequence cores: the one variable of the comparison.
+
+A core maps (batch, frames, width) to the same. In the causal regime it also runs frame by frame: `initial_state(batch,
+frames)` makes room for that many frames, `step(frame, state)` takes (batch, width) and updates the state in place, and
+`state_bytes(frames)` says what the state weighs after so many frames.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .attention import TransformerLayer
+from .conv import MambaConvBlock
+
+
+@dataclass(frozen=True)
+class Size:
+    width: int = 256
+    text_width: int = 128
+    positions: int | None = None    # learned positions in the shell; without them any length works
+
+
+SIZES = {"seed": Size(positions=1000), "matched-3m": Size()}
+
+
+class Core(nn.Module):
+    """A stack of layers, with a final norm where the layers are pre-norm."""
+
+    def __init__(self, layers: list[nn.Module], width: int, pre_norm: bool, causal: bool):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
+        self.causal = causal
+
+    def forward(self, x: Tensor) -> Tensor:                             # (batch, frames, width)
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+    def initial_state(self, batch: int, frames: int) -> list:
+        if not self.causal:
+            raise ValueError("as reported, a core has no state: it must see the whole sequence at every step")
+        return [layer.initial_state(batch, frames) for layer in self.layers]
+
+    def step(self, x: Tensor, state: list) -> Tensor:                   # (batch, width)
+        for layer, layer_state in zip(self.layers, state):
+            x = layer.step(x, layer_state)
+        return self.norm(x)
+
+    def state_bytes(self, frames: int) -> int:
+        """Bytes of float32 state of one sequence after `frames` frames."""
+        return 4 * sum(layer.state_numbers(frames) for layer in self.layers)
+
+
+def transformer(size: str, width: int, causal: bool) -> Core:
+    layers, hidden, modern = {"seed": (6, 512, False), "matched-3m": (4, 1024, True)}[size]
+    return Core([TransformerLayer(width, 8, hidden, causal, modern, modern) for _ in range(layers)], width, modern, causal)
+
+
+def mamba_conv(size: str, width: int, causal: bool) -> Core:
+    layers, d_inner, modern = {"seed": (1, 512, False), "matched-3m": (5, 560, True)}[size]
+    return Core([MambaConvBlock(width, 3, not causal, modern, d_inner) for _ in range(layers)], width, modern, causal)
+
+
+def mamba(size: str, width: int, causal: bool) -> Core:
+    if not causal:
+        raise ValueError("the core mamba is causal by nature: there is no regime as_reported for it")
+    layers, d_inner, modern = {"seed": (1, 512, False), "matched-3m": (7, 528, True)}[size]
+    return Core([MambaConvBlock(width, None, False, modern, d_inner) for _ in range(layers)], width, modern, causal)
+
+
+CORES: dict[str, Callable[[str, int, bool], Core]] = {
+    "transformer": transformer,
+    "mamba_conv": mamba_conv,
+    "mamba": mamba,
+}
+
+
+def build_core(name: str, size: str, causal: bool) -> Core:
+    """The core of that name and size; one line of error where either is unknown."""
+    if name not in CORES:
+        raise ValueError(f"no core {name!r}: choose one of {', '.join(CORES)}")
+    if size not in SIZES:
+        raise ValueError(f"no size {size!r}: choose one of {', '.join(SIZES)}")
+    return CORES[name](size, SIZES[size].width, causal)

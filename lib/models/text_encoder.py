@@ -1,0 +1,24 @@
+"""The text encoder that all cores share: characters through one Mamba + convolution block."""
+import torch
+from torch import Tensor, nn
+
+from .conv import MambaConvBlock
+
+
+class MambaConvTextEncoder(nn.Module):
+    """Character ids (batch, characters), padded with `vocabulary`, to one vector each, (batch, width), pooled.
+
+    The convolution looks ahead: all of the text is known before the first frame.
+    """
+
+    def __init__(self, vocabulary: int, text_width: int, width: int):
+        super().__init__()
+        self.padding = vocabulary
+        self.embedding = nn.Embedding(vocabulary + 1, text_width, padding_idx=vocabulary)
+        self.block = MambaConvBlock(text_width, kernel=3, look_ahead=True)
+        self.project = nn.Linear(text_width, width)
+
+    def forward(self, text: Tensor) -> Tensor:
+        present = (text != self.padding)[..., None]                     # (batch, characters, 1)
+        encoded = self.block(self.embedding(text)) * present
+        return self.project(encoded.sum(1) / present.sum(1))            # (batch, width)

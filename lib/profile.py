@@ -1,0 +1,241 @@
+"""What each core costs in time and memory: measured in fresh processes, warm, with the cores in turn (A B A B).
+
+A parent starts `python -m lib.profile TASK` and reads one line of JSON from it, so that no measurement sees what an
+earlier one left behind.
+"""
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from . import records
+from .config import REPOSITORY, ModelConfig, Study, TrainConfig
+from .data.codec import BINS, load_codec
+from .data.text import ALPHABET
+from .metrics import cost
+from .models.codec_lm import CodecLM, losses
+from .train import build, make_optimiser, progress_bar
+
+CHARACTERS = 48         # of text in every measurement
+DECODED = 60            # frames of a timed decoding
+MEMORY_STEPS = 3        # training steps of a memory measurement
+LEAST_SECONDS, LEAST_REPEATS = 0.4, 3   # of each point of the length curve
+
+
+def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random codes (1, codebooks, frames), lengths (1,) and text (1, characters)."""
+    generator = torch.Generator().manual_seed(0)
+    return (torch.randint(BINS, (1, model.codebooks, frames), generator=generator), torch.tensor([frames]),
+            torch.randint(len(ALPHABET), (1, CHARACTERS), generator=generator))
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def timed(function: Callable):
+    """What the function returns, and its milliseconds."""
+    synchronise()
+    begin = time.perf_counter()
+    result = function()
+    synchronise()
+    return result, 1e3 * (time.perf_counter() - begin)
+
+
+def step_times(model: CodecLM, optimiser: torch.optim.Optimizer, batch: tuple) -> dict[str, float]:
+    """Milliseconds of the parts of one training step; the optimiser's part holds zeroing and clipping."""
+    codes, lengths, text = batch
+
+    def forward():
+        cross_entropy, end_loss, _ = losses(*model(codes, text), codes, lengths)
+        return cross_entropy + end_loss
+
+    def update():
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    loss, forward_ms = timed(forward)
+    _, backward_ms = timed(loss.backward)
+    _, optimiser_ms = timed(update)
+    return {"forward_ms": forward_ms, "backward_ms": backward_ms, "optimiser_ms": optimiser_ms,
+            "step_ms": forward_ms + backward_ms + optimiser_ms}
+
+
+@torch.inference_mode()
+def decode_times(model: CodecLM, start: int, frames: int) -> dict[str, float]:
+    """Milliseconds of what comes before the first frame, and per frame of greedy decoding from position `start`."""
+    _, _, text = example(model, 1)
+    state, prefill_ms = timed(lambda: model.initial_state(text, start + frames))
+    move(state, start)
+    previous = torch.zeros(1, model.codebooks, dtype=torch.long)
+
+    def decode():
+        codes = previous
+        for _ in range(frames):
+            logits, _ = model.step(codes, state)
+            codes = logits.argmax(-1)
+
+    _, ms = timed(decode)
+    return {"prefill_ms": prefill_ms, "decode_ms": ms / frames}
+
+
+def move(state, frames: int) -> None:
+    """Put a fresh decoding state at a position: a cache counts as filled; a recurrent state weighs the same anywhere."""
+    state.frames = frames if hasattr(state, "frames") else 0
+    for layer in state.core:
+        if hasattr(layer, "frames"):
+            layer.frames = frames
+
+
+def task_steps(configs: list[dict], frames: int, repeats: int) -> dict:
+    """Headline timings in this process: {core: {part: [milliseconds of each repeat]}}."""
+    torch.manual_seed(0)
+    models = {c["core"]: build(ModelConfig(**c)) for c in configs}
+    optimisers = {core: make_optimiser(model, TrainConfig()) for core, model in models.items()}
+    batches = {core: example(model, frames) for core, model in models.items()}
+    result = {core: {} for core in models}
+    for repeat in range(-2, repeats):                                   # two warm-up rounds
+        for core, model in models.items():
+            times = step_times(model, optimisers[core], batches[core])
+            if repeat < 1:
+                times |= decode_times(model, 0, DECODED)
+            if repeat >= 0:
+                for part, ms in times.items():
+                    result[core].setdefault(part, []).append(ms)
+    return result
+
+
+def task_memory(config: dict, frames: int) -> dict:
+    """Bytes above this process before the model: of decoding to `frames`, then of training steps at that length."""
+    with cost.measure_memory() as decoding:
+        model = build(ModelConfig(**config))
+        decode_times(model, frames - 8, 8)
+        state_bytes = model.core.state_bytes(frames)
+    del model
+    with cost.measure_memory() as training:
+        model = build(ModelConfig(**config))
+        optimiser = make_optimiser(model, TrainConfig())
+        batch = example(model, frames)
+        for _ in range(MEMORY_STEPS):
+            step_times(model, optimiser, batch)
+    return {"frames": frames, "decode_peak": decoding.peak, "state_bytes": state_bytes,
+            "train_peak": training.peak, "train_average": training.average}
+
+
+def task_lengths(configs: list[dict], lengths: list[int]) -> dict:
+    """Training step and decoding against length: {core: [{frames, step_ms: [...], decode_ms: [...]}]}."""
+    torch.manual_seed(0)
+    models = {c["core"]: build(ModelConfig(**c)) for c in configs}
+    result = {core: [] for core in models}
+    for frames in lengths:
+        rows = {core: {"frames": frames, "step_ms": [], "decode_ms": []} for core in models}
+        optimisers = {core: make_optimiser(model, TrainConfig()) for core, model in models.items()}
+        batches = {core: example(model, frames) for core, model in models.items()}
+        for core, model in models.items():                              # warm up this shape
+            step_times(model, optimisers[core], batches[core])
+        begin, repeat = time.perf_counter(), 0
+        while repeat < LEAST_REPEATS or time.perf_counter() - begin < LEAST_SECONDS * len(models):
+            for core, model in models.items():
+                rows[core]["step_ms"].append(step_times(model, optimisers[core], batches[core])["step_ms"])
+                rows[core]["decode_ms"].append(decode_times(model, frames - 16, 16)["decode_ms"])
+            repeat += 1
+        for core in models:
+            result[core].append(rows[core])
+    return result
+
+
+def task_codec(codec: str, codebooks: int, frames: int, repeats: int) -> dict:
+    """Milliseconds of encoding and decoding `frames` frames."""
+    loaded = load_codec(codec)
+    codes = torch.randint(BINS, (codebooks, frames), generator=torch.Generator().manual_seed(0)).numpy()
+    audio = loaded.decode(codes)
+    loaded.encode(audio, codebooks)
+    return {"decode_ms": [timed(lambda: loaded.decode(codes))[1] for _ in range(repeats)],
+            "encode_ms": [timed(lambda: loaded.encode(audio, codebooks))[1] for _ in range(repeats)]}
+
+
+TASKS = {"steps": task_steps, "memory": task_memory, "lengths": task_lengths, "codec": task_codec}
+
+
+def in_fresh_process(task: str, **arguments) -> dict:
+    """Run one task in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "lib.profile", json.dumps({"task": task, **arguments})],
+                          cwd=REPOSITORY, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"profiling task {task} failed: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout)
+
+
+def model_config(study: Study, core: str, size: str) -> ModelConfig:
+    return ModelConfig(core, size, pattern=study.pattern, codebooks=study.codebooks)
+
+
+def _record(name: str, settings: dict, measure: Callable[[], dict]) -> records.Record:
+    what = {"profile": name, **settings, "here": records.environment_identity(),
+            "code": records.code_digest("models/*.py", "train.py", "profile.py", "metrics/cost.py")}
+    return records.find("profile", what) or records.save("profile", what, measure())
+
+
+def profile_steps(study: Study, size: str) -> records.Record:
+    """Headline timings of every core at one size: per process, core and part the milliseconds of each repeat."""
+    configs = [asdict(model_config(study, core, size)) for core in study.cores]
+    settings = {"configs": configs, "frames": study.frames, "repeats": study.repeats, "processes": study.processes}
+
+    def measure() -> dict:
+        bar, processes = progress_bar(study.processes, f"timing, size {size}"), []
+        for _ in range(study.processes):
+            processes.append(in_fresh_process("steps", configs=configs, frames=study.frames, repeats=study.repeats))
+            bar.update()
+        bar.close()
+        sizes = {c["core"]: (cost.parameters(m), cost.parameters(m.core))
+                 for c in configs for m in [build(ModelConfig(**c))]}
+        return {"size": size, "processes": processes, "parameters": {c: p for c, (p, _) in sizes.items()},
+                "core_parameters": {c: p for c, (_, p) in sizes.items()}}
+    return _record("steps", settings, measure)
+
+
+def profile_memory(study: Study, size: str, lengths: tuple[int, ...], processes: int) -> records.Record:
+    """Peak and average memory of every core at each length, each measured in `processes` fresh processes."""
+    configs = [asdict(model_config(study, core, size)) for core in study.cores]
+    settings = {"configs": configs, "lengths": lengths, "processes": processes}
+
+    def measure() -> dict:
+        rows: dict[str, list] = {core: [] for core in study.cores}
+        bar = progress_bar(processes * len(lengths) * len(configs), f"memory, size {size}")
+        for process in range(processes):
+            for frames in lengths:
+                for config in configs:
+                    row = in_fresh_process("memory", config=config, frames=frames)
+                    rows[config["core"]].append({"process": process, **row})
+                    bar.update()
+        bar.close()
+        return {"size": size, "cores": rows}
+    return _record("memory", settings, measure)
+
+
+def profile_lengths(study: Study, size: str) -> records.Record:
+    """Training step and decoding time of every core against length."""
+    configs = [asdict(model_config(study, core, size)) for core in study.cores]
+    settings = {"configs": configs, "lengths": study.lengths}
+    return _record("lengths", settings, lambda: {
+        "size": size, "cores": in_fresh_process("lengths", configs=configs, lengths=study.lengths)})
+
+
+def profile_codec(study: Study) -> records.Record:
+    """Encoding and decoding time of the codec on a clip of the headline length."""
+    settings = {"codec": load_codec(study.codec).identity, "codebooks": study.codebooks, "frames": study.frames,
+                "repeats": study.repeats}
+    return _record("codec", settings, lambda: in_fresh_process(
+        "codec", codec=study.codec, codebooks=study.codebooks, frames=study.frames, repeats=study.repeats))
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    print(json.dumps(TASKS[arguments.pop("task")](**arguments)))

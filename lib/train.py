@@ -1,0 +1,152 @@
+"""Training by the seed's protocol: memorise a few clips, one a step. Resumable, and each finished run is a record."""
+import os
+import time
+from dataclasses import asdict
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from tqdm import tqdm
+from tqdm.auto import tqdm as live_tqdm
+
+from . import checkpoint, records
+from .config import ModelConfig, Study, TrainConfig
+from .data.codec import load_codec
+from .data.corpus import memorised, unseen
+from .data.text import ALPHABET
+from .data.tokens import Tokens, collate, tokenise
+from .metrics import cost, learning
+from .models.codec_lm import CodecLM, losses
+
+LEVELS = (0.5, 0.9, 0.95, 0.999)
+
+
+def build(config: ModelConfig) -> CodecLM:
+    return CodecLM(config, len(ALPHABET))
+
+
+def study_tokens(study: Study) -> tuple[list[Tokens], list[Tokens]]:
+    """Tokens of the clips to memorise and of the sentences never trained on."""
+    codec = load_codec(study.codec)
+    return tuple([tokenise(clip, codec, study.codebooks) for clip in clips]
+                 for clips in (memorised(study.clips, study.voice), unseen(study.listen_unseen, study.voice)))
+
+
+def make_optimiser(model: CodecLM, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; no weight decay on A_log and D, as in mamba_ssm."""
+    kept = [p for p in model.parameters() if getattr(p, "_no_weight_decay", False)]
+    decayed = [p for p in model.parameters() if not getattr(p, "_no_weight_decay", False)]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}]
+    if kept:
+        groups.append({"params": kept, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def order(clips: int, steps: int, seed: int) -> list[int]:
+    """Which clip each step sees: passes over all clips, shuffled by the seed alone, so equal for every core."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = [torch.randperm(clips, generator=generator) for _ in range(-(-steps // clips))]
+    return torch.cat(shuffled)[:steps].tolist()
+
+
+def identity(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens]) -> dict:
+    """What a run depends on; its hash is the run's key."""
+    return {"config": asdict(config), "data": [t.digest for t in tokens], "held_out": [t.digest for t in held_out],
+            "codec": tokens[0].codec, "alphabet": ALPHABET, "code": records.code_digest("models/*.py", "train.py")}
+
+
+def train_step(model: CodecLM, optimiser: torch.optim.Optimizer, batch: tuple, clip_norm: float) -> tuple[float, torch.Tensor]:
+    """One step on (codes, lengths, text): cross-entropy per token, and accuracy per codebook."""
+    codes, lengths, text = batch
+    logits, end = model(codes, text)
+    cross_entropy, end_loss, right = losses(logits, end, codes, lengths)
+    optimiser.zero_grad(set_to_none=True)
+    (cross_entropy + end_loss).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimiser.step()
+    return cross_entropy.item(), right
+
+
+@torch.inference_mode()
+def evaluate(model: CodecLM, tokens: list[Tokens]) -> dict:
+    """Teacher-forced cross-entropy and accuracy, per codebook and over all, mean over clips."""
+    rows = []
+    for one in tokens:
+        codes, lengths, text = collate([one], model.config.pattern)
+        cross_entropy, _, right = losses(*model(codes, text), codes, lengths)
+        rows.append(torch.cat([cross_entropy[None], right]))
+    mean = torch.stack(rows).mean(0)
+    return {"loss": mean[0].item(), "accuracy": mean[1:].mean().item(), "per_codebook": mean[1:].tolist()}
+
+
+def train(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens],
+          checkpoint_seconds: float = 20.0) -> records.Record:
+    """The finished run of this configuration on these clips: found, resumed or trained."""
+    what = identity(config, tokens, held_out)
+    finished = records.find("train", what)
+    if finished:
+        return finished
+    path = records.folder("train", records.digest(what)) / "checkpoint.safetensors"
+    with cost.measure_memory(average=False) as memory:
+        torch.manual_seed(config.seed)
+        model = build(config.model)
+        optimiser = make_optimiser(model, config)
+        progress = {"loss": [], "accuracy": [], "seconds": [], "resumed": 0}
+        if path.exists():
+            progress = checkpoint.read(path, model, optimiser)
+            progress["resumed"] += 1
+        _memorise(model, optimiser, config, tokens, progress, path, checkpoint_seconds)
+    accuracy = [sum(a) / len(a) for a in progress["accuracy"]]
+    result = {
+        "steps": len(accuracy), "history": {k: progress[k] for k in ("loss", "accuracy", "seconds")},
+        "training_s": sum(progress["seconds"]), "resumed": progress["resumed"],
+        "steps_to": {str(level): learning.steps_to(accuracy, config.clips, level) for level in LEVELS},
+        "memorised": evaluate(model, tokens), "unseen": evaluate(model, held_out) if held_out else None,
+        "parameters": cost.parameters(model), "core_parameters": cost.parameters(model.core),
+        "peak_bytes": memory.peak, "codec": tokens[0].codec,
+    }
+    record = records.save("train", what, result, {"model.safetensors": save(model.state_dict())})
+    path.unlink(missing_ok=True)
+    return record
+
+
+def _memorise(model, optimiser, config, tokens, progress, path, checkpoint_seconds) -> None:
+    """Train in place, from where `progress` is to the accuracy or the steps of `config`."""
+    batches = [collate([t], config.model.pattern) for t in tokens]
+    sequence = order(config.clips, config.steps, config.seed)
+    bar = progress_bar(config.steps, f"{config.model.core} {config.model.regime} seed {config.seed}", len(progress["loss"]))
+    saved = time.monotonic()
+    for step in range(len(progress["loss"]), config.steps):
+        last = progress["accuracy"][-config.clips:]
+        if len(last) == config.clips and sum(map(sum, last)) / (config.clips * len(last[0])) >= config.accuracy - 1e-9:
+            break
+        begin = time.perf_counter()
+        loss, right = train_step(model, optimiser, batches[sequence[step]], config.clip_norm)
+        progress["seconds"].append(time.perf_counter() - begin)
+        progress["loss"].append(loss)
+        progress["accuracy"].append(right.tolist())
+        bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{right.mean():.1%}", refresh=False)
+        bar.update()
+        if time.monotonic() - saved >= checkpoint_seconds:
+            checkpoint.write(path, model, optimiser, progress)
+            saved = time.monotonic()
+    bar.close()
+
+
+def progress_bar(total: int, label: str, done: int = 0):
+    """tqdm: a widget in a live notebook, sparse text lines in a batch run."""
+    batch = bool(os.environ.get("TTS_BATCH"))
+    make = tqdm if batch else live_tqdm
+    return make(total=total, initial=done, desc=label, unit="step", mininterval=10 if batch else 0.2, ncols=110 if batch else None)
+
+
+def load_model(record: records.Record) -> CodecLM:
+    """The trained model of a run, ready to generate."""
+    config = dict(record.identity["config"]["model"])
+    model = build(ModelConfig(**config)).eval()
+    try:
+        model.load_state_dict(load(record.file("model.safetensors").read_bytes()))
+    except (SafetensorError, RuntimeError) as error:
+        raise records.Damaged(f"weights of {record.name} do not fit this code ({str(error).splitlines()[0]}): "
+                              "run the training notebook again") from None
+    return model
