@@ -49,11 +49,13 @@ class Study:
     clips: int = 3
     steps: int = 400
     listen_unseen: int = 2          # sentences never trained on, generated in notebook 06
+    limit: int = 300                # frames after which generation is cut off
     codec_sentences: int = 8        # held-out sentences on which the codec is measured
     processes: int = 5              # fresh processes behind a headline timing
     repeats: int = 12               # timed repeats of each core in each process
     frames: int = 300               # length of the headline timing: 4 seconds
     lengths: tuple[int, ...] = (75, 150, 300, 600, 1200, 2400, 4800)
+    memory_processes: int = 3       # fresh processes behind a headline figure of memory
     memory_lengths: tuple[int, ...] = (300, 1200, 4800)
 
     def runs(self, core: str) -> list[TrainConfig]:
@@ -68,6 +70,7 @@ class Study:
 
 STUDIES = {s.name: s for s in (
     Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, processes=2, repeats=2, frames=75,
+          memory_processes=2, limit=150,
           lengths=(75, 150, 300), memory_lengths=(75, 300)),
     Study("quick"),
     Study("standard", seeds=5, steps=1500, processes=9, repeats=30, codec_sentences=40),

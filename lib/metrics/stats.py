@@ -1,0 +1,88 @@
+"""What repeated measurements allow to be said: Student-t over seeds, Holm, bootstrap over the utterances of a seed.
+
+A percentile bootstrap over three seeds calls a difference where there is none 24 % of the time; t keeps its 5 %.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    mean: float
+    low: float      # nan where n is 1: one value says nothing about its spread
+    high: float
+    n: int
+
+
+def _values(values: ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"expected a list of numbers, got an array of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"value {np.flatnonzero(~np.isfinite(array))[0]} is not a finite number")
+    return array
+
+
+def _pairs(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    a, b = _values(a), _values(b)
+    if len(a) != len(b):
+        raise ValueError(f"pairs need equal lengths, got {len(a)} and {len(b)}")
+    return a, b
+
+
+def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean and Student-t interval of independent values (Student 1908); one value has no interval (nan)."""
+    x = _values(values)
+    n, mean = len(x), float(x.mean())
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * stats.sem(x)) if n > 1 else np.nan
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
+    """t interval of a - b over pairs that share a seed or a process."""
+    a, b = _pairs(a, b)
+    return t_interval(a - b, level)
+
+
+def paired_saving(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
+    """t interval of 1 - b / a over pairs: how much less b is than a, as a fraction of a."""
+    a, b = _pairs(a, b)
+    if (a <= 0).any():
+        raise ValueError("a saving is relative to positive values, and not all of these are")
+    return t_interval(1 - b / a, level)
+
+
+def separated(interval: Interval) -> bool:
+    """Whether 0 lies outside the interval; never with fewer than two values."""
+    return interval.n > 1 and (interval.low > 0 or interval.high < 0)
+
+
+def paired_p(a: ArrayLike, b: ArrayLike) -> float:
+    """Two-sided p of the paired t test of a against b; nan for one pair."""
+    a, b = _pairs(a, b)
+    if len(a) > 1 and np.ptp(a - b) == 0:       # no spread: the t statistic is 0 / 0 or infinite
+        return float(a[0] == b[0])
+    return float(stats.ttest_rel(a, b).pvalue) if len(a) > 1 else np.nan
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Step-down adjusted p values, in the order given (Holm 1979)."""
+    p = _values(p_values)
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError("a p value lies between 0 and 1")
+    order = np.argsort(p)
+    return np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)[np.argsort(order)]
+
+
+def bootstrap(values: ArrayLike, statistic: Callable, seed: int, level: float = 0.95) -> Interval:
+    """Percentile bootstrap of `statistic` over the utterances of one seed (Efron 1979); nan bounds for one value."""
+    x = _values(values)
+    if len(x) == 1:
+        return Interval(float(statistic(x)), np.nan, np.nan, 1)
+    low, high = stats.bootstrap((x,), statistic, confidence_level=level, method="percentile",
+                                rng=np.random.default_rng(seed)).confidence_interval
+    return Interval(float(statistic(x)), float(low), float(high), len(x))

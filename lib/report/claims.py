@@ -1,0 +1,294 @@
+"""The claims of the seed report, the rules that judge them by what was measured, and the computed verdict."""
+import ast
+import operator
+import tomllib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..metrics.stats import Interval, holm, paired_difference, paired_p, paired_saving, t_interval
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
+CORES = ("transformer", "mamba_conv", "mamba")
+
+
+@dataclass(frozen=True)
+class Metric:
+    verb: str                       # "mamba_conv <verb> 41 % less <noun> than transformer"
+    noun: str
+    unit: str = ""                  # "share" is a fraction that text shows in %, and differences in points
+    less: str = "less"
+    more: str = "more"
+    better: str = "less"
+    exact: bool = False             # counted, so one value is enough
+    depends_on: str = ""            # why an absolute figure cannot be compared with the seed's
+
+
+DATA = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+METRICS = {name: Metric(**entry) for name, entry in DATA["metric"].items()}
+HEADLINE = ("parameters", "step_ms", "tokens_per_s", "peak_mb", "steps_to_100", "token_match")
+
+
+@dataclass(frozen=True)
+class Sample:
+    value: float
+    pair: str       # what it shares with a sample of another core: "seed 0", "process 3"
+    run: str        # the run record that it comes from
+
+
+Results = dict[tuple[str, str], list[Sample]]   # (core, metric) -> samples
+
+
+@dataclass(frozen=True)
+class Claim:
+    id: str
+    section: str
+    quote: str
+    kind: str
+    also: tuple[str, ...] = ()      # other sections that repeat it
+    metric: str = ""
+    core: str = ""
+    than: str = ""
+    says: float | None = None       # shares and savings as fractions
+    unit: str = ""
+    direction: str = "less"         # of a saving: core has less, or more, than the other
+    tolerance: float | None = None  # value, arithmetic: in the unit; tie: a fraction of the other
+    expression: str = ""            # arithmetic on the seed's own numbers
+    against: str = ""               # the quote that contradicts
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    claim: Claim
+    verdict: str
+    measured: str
+    explanation: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    metric: str
+    a: str
+    b: str
+    interval: Interval | None       # how much less a has than b: a fraction, or a difference of shares
+    p: float | None                 # adjusted over the comparisons tested together (Holm)
+    outcome: str                    # separated, not separated, counted, no verdict
+    winner: str | None
+    sentence: str
+    runs: tuple[str, ...]
+    scope: str
+
+
+class _Missing(Exception):
+    """What a judgement needs and the results do not have."""
+
+
+NEEDS = {"value": ("core", "metric", "says"), "saving": ("core", "than", "metric", "says"),
+         "tie": ("core", "than", "metric", "tolerance"), "arithmetic": ("expression", "says", "tolerance"),
+         "contradiction": ("against", "why"), "none": ("why",)}
+
+
+def load_claims(entries: Sequence[dict] = DATA["claim"]) -> list[Claim]:
+    """The claims in the order of the seed report, each checked."""
+    if len({entry.get("id") for entry in entries}) < len(entries):
+        raise ValueError("two claims have the same id")
+    return [_claim(entry) for entry in entries]
+
+
+def _claim(entry: dict) -> Claim:
+    kind, metric = entry.get("kind"), METRICS.get(entry.get("metric"))
+    learning = kind == "value" and metric and not (metric.exact or metric.depends_on)
+    needs = ("id", "section", "quote", *NEEDS.get(kind, ()), *(("tolerance",) if learning else ()))
+    choices = {"kind": NEEDS, "metric": METRICS, "core": CORES, "than": CORES, "direction": ("less", "more"),
+               **({"unit": (metric.unit,)} if metric else {})}
+    problems = [f"no field {f!r} in a claim" for f in entry.keys() - Claim.__annotations__.keys()]
+    problems += [f"no {f} {entry[f]!r}: choose one of {', '.join(c)}" for f, c in choices.items()
+                 if f in entry and entry[f] not in c]
+    problems += [f"a {kind} needs {f!r}" for f in ("kind", *needs) if f not in entry]
+    if problems:
+        raise ValueError(f"claim {entry.get('id', '?')}: {problems[0]}")
+    return Claim(**{**entry, "also": tuple(entry.get("also", ()))})
+
+
+def evaluate(expression: str) -> float:
+    """The value of numbers joined by + - * / and brackets; anything else is refused."""
+    operators = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+    def value(node: ast.expr) -> float:
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return node.value
+        if isinstance(node, ast.BinOp) and type(node.op) in operators:
+            return operators[type(node.op)](value(node.left), value(node.right))
+        raise ValueError(f"{expression!r} is not plain arithmetic")
+    return value(ast.parse(expression, mode="eval").body)
+
+
+def judge(claim: Claim, results: Results, scope: str) -> Judgement:
+    """What the results make of a claim. "Reproduced" means shown here, not merely left unrefuted.
+
+    value: the whole t interval lies within says +- tolerance (what is counted: within 1 %); an absolute figure that
+    depends on more than the model is shown but not comparable.
+    saving: the paired interval excludes 0 in the claimed direction and reaches half of what is said.
+    tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie.
+    arithmetic: contradicts itself where the seed's own numbers do not give what it says; where they do, the claim
+    only repeats them.
+    One run of a core gives no verdict, except on what is counted.
+    """
+    measured, runs, reason = "", (), ""
+    verdict = CONTRADICTS if claim.kind == "contradiction" else NOT_COMPARABLE
+    if claim.kind == "contradiction":
+        reason = f"Elsewhere it says: \"{claim.against}\"."
+    elif claim.kind == "arithmetic":
+        value = evaluate(claim.expression)
+        measured, reason = f"{claim.expression} = {value:.4g}", "It only repeats other numbers of the report."
+        if abs(value - claim.says) > claim.tolerance:
+            verdict, reason = CONTRADICTS, f"Its own numbers give {value:.4g}, and it says {claim.says:.4g}."
+    elif claim.kind != "none":
+        try:
+            m = _measure(results, claim.metric, claim.core, claim.than)
+            measured, runs = f"{m.amount} {m.bracket}{m.means}", m.runs
+            verdict, reason = _verdict(claim, m)
+            reason += f" Measured on {scope}."
+        except _Missing as missing:
+            reason = f"Not measured: {missing}."
+    return Judgement(claim, verdict, measured, " ".join(filter(None, (reason, claim.why))), runs)
+
+
+def _verdict(claim: Claim, m: "_Measured") -> tuple[str, str]:
+    metric, i = METRICS[claim.metric], m.interval
+    relative = claim.kind != "value"
+    said = "The report gives no number."
+    if claim.says:
+        said = f"The report says {_text(metric, relative, claim.says)}{f' {claim.direction}' if relative else ''}."
+    if claim.kind == "tie":
+        said = "The report calls them equal."
+    if claim.kind == "value" and metric.depends_on:
+        return NOT_COMPARABLE, f"{said} An absolute figure depends on {metric.depends_on}."
+    if i.n < 2 and not metric.exact:
+        return NOT_COMPARABLE, f"{said} One {m.pair} gives no verdict."
+    if claim.kind == "saving":
+        low, high = (i.low, i.high) if claim.direction == "less" else (-i.high, -i.low)
+        if low <= 0 <= high:
+            return NOT_REPRODUCED, f"{said} Not separated: the interval includes 0."
+        if high < 0:
+            return NOT_REPRODUCED, f"{said} Separated, but the other way."
+        if high < claim.says / 2:
+            return NOT_REPRODUCED, f"{said} Separated, but by less than half of that."
+        return REPRODUCED, f"{said} Separated, and by at least half of that." if claim.says else f"{said} Separated."
+    centre = 0.0 if claim.kind == "tie" else claim.says
+    margin = centre / 100 if claim.tolerance is None else claim.tolerance
+    low, high = centre - margin, centre + margin
+    allowed = f"Allowed is {_text(metric, relative, low, high)}"
+    if low <= i.low and i.high <= high:
+        return REPRODUCED, f"{said} {allowed}: it holds."
+    outside = i.high < low or i.low > high
+    return NOT_REPRODUCED, f"{said} {allowed}: {'it does not hold' if outside else 'the interval reaches beyond'}."
+
+
+@dataclass(frozen=True)
+class _Measured:
+    interval: Interval      # of the core's value, or of how much less it has than the other
+    p: float                # of no difference
+    amount: str             # "41 % less"
+    bracket: str            # "(95 % interval 39 to 43 %, n = 5 processes)"
+    means: str              # ": 10.2 ms against 17.2 ms"
+    pair: str               # what is repeated: "seed", "process"
+    runs: tuple[str, ...]
+
+
+def _measure(results: Results, name: str, core: str, than: str = "") -> _Measured:
+    """The value of a core, or how much less it has than another over their pairs, none left out in silence."""
+    metric, groups = METRICS[name], []
+    for c in filter(None, (core, than)):
+        groups.append({s.pair: s for s in results.get((c, name), [])})
+        if not groups[-1]:
+            raise _Missing(f"{name} of {c}")
+        if len(groups[-1]) < len(results[c, name]):
+            raise ValueError(f"two values of {name} of {c} have the same pair")
+    if odd := groups[0].keys() ^ groups[-1].keys():
+        raise _Missing(f"{name} of both {core} and {than} in {', '.join(sorted(odd))}")
+    values = [np.array([group[pair].value for pair in groups[0]]) for group in groups]
+    p, means, word = np.nan, "", ""
+    if not than:
+        i = t_interval(values[0])
+    else:
+        ours, base = values
+        i = paired_difference(base, ours) if metric.unit == "share" else paired_saving(base, ours)
+        p = paired_p(base, ours) if metric.unit == "share" else paired_p(np.ones(i.n), ours / base)
+        means = ": " + " against ".join(_text(metric, False, v.mean()) for v in values)
+        word = metric.more if i.mean < 0 else metric.less
+    if metric.exact:
+        i = Interval(i.mean, i.mean, i.mean, i.n)
+    sign = -1 if than and i.mean < 0 else 1
+    pair = next(iter(groups[0])).rsplit(" ", 1)[0]
+    bracket = f"(one {pair}, no interval)"
+    if i.n > 1:
+        span = _text(metric, bool(than), *sorted((sign * i.low, sign * i.high)))
+        bracket = f"(95 % interval {span}, n = {i.n} {pair}{'es' if pair.endswith('s') else 's'})"
+    return _Measured(i, p, f"{_text(metric, bool(than), sign * i.mean)} {word}".strip(),
+                     "(counted)" if metric.exact else bracket, means, pair,
+                     tuple(dict.fromkeys(s.run for group in groups for s in group.values())))
+
+
+def _text(metric: Metric, relative: bool, *values: float) -> str:
+    """Numbers and their unit: "17.2 ms", "39 to 43 %"; a difference of shares is in points."""
+    unit = metric.unit
+    if relative or unit == "share":
+        numbers = [f"{100 * v:.{2 if not relative else 0 if abs(v) >= 0.0995 else 1}f}" for v in values]
+        unit = "points" if relative and unit == "share" else "%"
+    else:
+        numbers = [f"{v:,.0f}" if metric.exact or v >= 1000 else f"{v:.4g}" for v in values]
+    return f"{' to '.join(numbers)} {unit}".strip()
+
+
+def headline(results: Results, a: str = "mamba_conv", b: str = "transformer", metrics: Sequence[str] = HEADLINE,
+             scope: str = "") -> list[Comparison]:
+    """How a compares with b in each metric: separated where the paired t test has p < 0.05 after Holm's adjustment."""
+    measured = {}
+    for name in metrics:
+        with suppress(_Missing):
+            measured[name] = _measure(results, name, a, b)
+    tested = [name for name, m in measured.items() if m.interval.n > 1 and not METRICS[name].exact]
+    adjusted = dict(zip(tested, holm([measured[name].p for name in tested]).tolist())) if tested else {}
+    comparisons = []
+    for name in metrics:
+        metric, m, p, winner = METRICS[name], measured.get(name), adjusted.get(name), None
+        if m is None:
+            sentence = f"No verdict on {metric.noun}: not measured for both {a} and {b} on {scope}."
+            comparisons.append(Comparison(name, a, b, None, None, "no verdict", None, sentence, (), scope))
+            continue
+        sentence = f"{a} {metric.verb} {m.amount} {metric.noun} than {b} {m.bracket} on {scope}"
+        if metric.exact:
+            outcome = "counted"
+        elif p is None:
+            outcome, sentence = "no verdict", f"{sentence}: one {m.pair} gives no verdict"
+        elif p < 0.05:
+            outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
+        else:
+            outcome = "not separated"
+            sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, p = {p:.2g}"
+        comparisons.append(Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope))
+    return comparisons
+
+
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """Who is ahead in what. A core is ahead overall only where it is ahead somewhere and behind nowhere."""
+    if not comparisons:
+        raise ValueError("a summary needs at least one comparison")
+    a, b, scope = comparisons[0].a, comparisons[0].b, comparisons[0].scope
+    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "not separated": "not separated:",
+              "no verdict": "no verdict on", "counted": "a choice of size and no result:"}
+    nouns = {key: [METRICS[c.metric].noun for c in comparisons if key in (c.winner, c.outcome)] for key in groups}
+    parts = [f"{words} {', '.join(nouns[key])}" for key, words in groups.items() if nouns[key]]
+    ahead = [core for core in (a, b) if nouns[core]]
+    tested = sum(len(nouns[key]) for key in (a, b, "not separated"))
+    end = "No overall winner"
+    if len(ahead) == 1:
+        end = f"{ahead[0]} is ahead in {len(nouns[ahead[0]])} of the {tested} tested comparisons and behind in none"
+    return f"On {scope}: {'; '.join(parts)}. {end}."

@@ -1,0 +1,177 @@
+"""The report's figures. Each takes what it draws and returns a matplotlib figure; every raw run is drawn."""
+import io
+from statistics import median
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from ..metrics.learning import passes
+from ..metrics.speech import log_mel
+from ..records import Record, figures_root, write_atomic
+from .claims import METRICS, Comparison
+from .results import TIMES, Report, memorised_ids
+
+COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
+RATE = 24_000
+
+
+def style() -> None:
+    sns.set_theme(context="notebook", style="whitegrid", rc={"figure.constrained_layout.use": True, "savefig.dpi": 110,
+                                                            "axes.spines.top": False, "axes.spines.right": False})
+
+
+def colour(core: str):
+    """A core's colour, the same in every figure."""
+    return COLOURS.setdefault(core, sns.color_palette("colorblind")[len(COLOURS) % 10])
+
+
+def learning_curves(runs: dict[str, list[Record]], title: str) -> Figure:
+    """Loss and accuracy of every run against training steps; one line a run, averaged over a pass of the clips."""
+    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(11, 4))
+    for core, group in runs.items():
+        for i, run in enumerate(group):
+            clips, history = run.identity["config"]["clips"], run.result["history"]
+            for axis, values in ((loss, history["loss"]), (accuracy, [100 * np.mean(a) for a in history["accuracy"]])):
+                smooth = passes(values, clips)
+                axis.plot(np.arange(len(smooth)) + clips, smooth, color=colour(core), alpha=0.8,
+                          label=f"{core} ({len(group)} seed{'s' * (len(group) > 1)})" if i == 0 else None)
+    loss.set(yscale="log", xlabel="training step", ylabel="cross-entropy per token (nats)")
+    accuracy.set(xlabel="training step", ylabel="tokens right, teacher-forced (%)", ylim=(0, 102))
+    loss.legend()
+    figure.suptitle(title)
+    return figure
+
+
+def step_parts(run: Record) -> Figure:
+    """Forward, backward and optimiser time of a training step: bars are medians over processes, dots are processes."""
+    figure, axis = plt.subplots(figsize=(10, 3.8))
+    cores, parts = list(run.result["parameters"]), TIMES[:4]
+    for i, core in enumerate(cores):
+        for j, part in enumerate(parts):
+            values = [median(p[core][part]) for p in run.result["processes"]]
+            at = j + (i - (len(cores) - 1) / 2) * 0.25
+            axis.bar(at, median(values), 0.23, color=colour(core), alpha=0.75, label=core if j == 0 else None)
+            axis.plot(np.full(len(values), at), values, "k.", markersize=4)
+    axis.set_xticks(range(len(parts)), [p.removesuffix("_ms") for p in parts])
+    axis.set(ylabel="milliseconds", title=f"One training step, size {run.result['size']}")
+    axis.legend()
+    return figure
+
+
+def against_length(lengths: Record, memory: Record | None) -> Figure:
+    """Training step, decoding of one frame, and memory against sequence length, both axes logarithmic."""
+    figure, axes = plt.subplots(1, 3 if memory else 2, figsize=(13 if memory else 9, 4))
+    for core, rows in lengths.result["cores"].items():
+        for axis, part in zip(axes, ("step_ms", "decode_ms")):
+            frames = [row["frames"] for row in rows]
+            axis.plot(frames, [median(row[part]) for row in rows], "-", color=colour(core), label=core)
+            axis.plot([f for row, f in zip(rows, frames) for _ in row[part]], [v for row in rows for v in row[part]],
+                      ".", color=colour(core), markersize=3)
+    for axis, title in zip(axes, ("training step (ms)", "decoding of one frame at that position (ms)")):
+        axis.set(xscale="log", yscale="log", xlabel="frames (75 a second)", title=title)
+    if memory:
+        for core, rows in memory.result["cores"].items():
+            axes[2].plot([r["frames"] for r in rows], [r["train_peak"] / 1e6 for r in rows], "o-", color=colour(core),
+                         label=f"{core}, training")
+            axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
+                         label=f"{core}, decoding")
+        axes[2].set(xscale="log", yscale="log", xlabel="frames (75 a second)", title="peak memory (MB)")
+        axes[2].legend(fontsize=8)
+    axes[0].legend()
+    return figure
+
+
+def codec_rows(run: Record) -> Figure:
+    """Intelligibility and distortion of the codec's round trip: a dot a sentence, the line joins the means."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    for axis, part, label in zip(axes, ("stoi", "mcd_db"), ("STOI", "mel-cepstral distortion (dB)")):
+        counts = sorted({row["codebooks"] for row in run.result["rows"]})
+        groups = [[row[part] for row in run.result["rows"] if row["codebooks"] == c] for c in counts]
+        for c, values in zip(counts, groups):
+            axis.plot([c] * len(values), values, "k.", alpha=0.5)
+        axis.plot(counts, [np.mean(g) for g in groups], "o-")
+        axis.set(xlabel="codebooks", ylabel=label, xticks=counts)
+    return figure
+
+
+def codes(values: np.ndarray, frame_rate: float, title: str) -> Figure:
+    """Codes (codebooks, frames) as colours: what a model is asked to predict."""
+    figure, axis = plt.subplots(figsize=(11, 1.9))
+    image = axis.imshow(values, aspect="auto", cmap="viridis", extent=(0, values.shape[1] / frame_rate, len(values), 0),
+                        interpolation="nearest")
+    axis.set(xlabel="seconds", ylabel="codebook", yticks=np.arange(len(values)) + 0.5, yticklabels=range(1, len(values) + 1),
+             title=title)
+    axis.grid(False)
+    figure.colorbar(image, label="code")
+    return figure
+
+
+def sounds(waves: dict[str, np.ndarray], title: str) -> Figure:
+    """Waveform above mel spectrogram of each named sound (samples,) at 24 kHz, on one time axis."""
+    longest = max(len(w) for w in waves.values()) / RATE
+    figure, axes = plt.subplots(2, len(waves), figsize=(3.1 * len(waves), 3.9), sharex=True, squeeze=False,
+                                height_ratios=(1, 2))
+    for (name, wave), (upper, lower) in zip(waves.items(), axes.T):
+        upper.plot(np.arange(len(wave)) / RATE, wave, linewidth=0.4)
+        upper.set(ylim=(-1, 1), title=name, yticks=[])
+        upper.title.set_fontsize(10)
+        mel = log_mel(wave)
+        lower.imshow(mel, origin="lower", aspect="auto", extent=(0, len(wave) / RATE, 0, len(mel)), cmap="magma",
+                     vmin=-90, vmax=-20, interpolation="nearest")
+        lower.set(xlim=(0, longest), xlabel="seconds")
+        lower.grid(False)
+    axes[1, 0].set_ylabel("mel band")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def headline_forest(comparisons: list[Comparison]) -> Figure:
+    """How much less the first core has than the second, in percent, with 95 % intervals; what is not separated is grey."""
+    drawn = [c for c in comparisons if c.interval is not None]
+    figure, axis = plt.subplots(figsize=(9, 0.55 * len(drawn) + 1.3))
+    for row, c in enumerate(reversed(drawn)):
+        shade = colour(c.winner) if c.winner else "grey"
+        i = c.interval
+        if c.outcome != "counted":
+            axis.plot([100 * i.low, 100 * i.high], [row, row], color=shade, linewidth=3, solid_capstyle="butt")
+        axis.plot(100 * i.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
+    axis.axvline(0, color="black", linewidth=1)
+    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun for c in reversed(drawn)])
+    axis.set(xlabel=f"{drawn[0].a}: % less than {drawn[0].b} (points where shares are compared)",
+             ylim=(-0.6, len(drawn) - 0.4))
+    return figure
+
+
+def leak(report: Report) -> Figure:
+    """Teacher-forced accuracy beside the share of tokens right when the model hears only itself, by core and regime."""
+    rows = []
+    for core, regime, runs in report.regimes():
+        for run in runs:
+            heard = report.heard.get(run.name)
+            if heard:
+                known = memorised_ids(run, heard)
+                free = np.mean([s["token_match"] for s in heard.result["sentences"] if s["id"] in known])
+                rows.append((f"{core}\n{regime.replace('_', ' ')}", colour(core), run.result["memorised"]["accuracy"], free))
+    names = list(dict.fromkeys(row[0] for row in rows))
+    figure, axis = plt.subplots(figsize=(1.8 * len(names) + 2, 3.8))
+    for name, shade, forced, free in rows:
+        at = names.index(name)
+        axis.plot([at - 0.15, at + 0.15], [100 * forced, 100 * free], "-", color=shade, alpha=0.4)
+        axis.plot(at - 0.15, 100 * forced, "s", color=shade)
+        axis.plot(at + 0.15, 100 * free, "o", color=shade)
+    axis.plot([], [], "ks", label="teacher-forced")
+    axis.plot([], [], "ko", label="free-running")
+    axis.set_xticks(range(len(names)), names)
+    axis.set(ylabel="tokens of the memorised clips right (%)", ylim=(-3, 103))
+    axis.legend(loc="center right")
+    return figure
+
+
+def keep(figure: Figure, study: str, name: str) -> Figure:
+    """Write a figure to figures/<study>/<name>.png, and hand it on to be shown."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomic(figures_root(study) / f"{name}.png", content.getvalue())
+    return figure

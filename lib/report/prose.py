@@ -1,0 +1,113 @@
+"""The report's computed sentences. Nothing here knows who wins: it puts results into words."""
+from collections.abc import Sequence
+from html import escape
+from statistics import median
+
+import numpy as np
+
+from ..records import Record
+from .claims import CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, summary
+from .results import Report, memorised_ids
+
+VOICES = "espeak-ng synthetic speech"
+
+
+def scope(report: Report) -> str:
+    """What every verdict of this study is limited to."""
+    s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
+    clips = f"{s.clips} memorised clip{'s' * (s.clips > 1)} of {VOICES}"
+    return f"{clips}, size {s.size}, batch 1, {_device(run)}"
+
+
+def matched_scope(report: Report) -> str:
+    run = report.steps_matched
+    return f"random codes of {report.study.frames} frames, size {run.result['size']}, batch 1, {_device(run)}"
+
+
+def _device(run: Record) -> str:
+    e = run.environment
+    return f"{e['cores']} CPU cores" if e["device"] == "cpu" else e["device"]
+
+
+def answer(report: Report, comparisons: list[Comparison], judgements: list[Judgement]) -> list[str]:
+    """Does the hybrid win? The paragraphs of the summary."""
+    counts = {v: sum(j.verdict == v for j in judgements) for v in (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, CONTRADICTS)}
+    words = [summary(comparisons)]
+    cores = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
+    if len(cores) > 1 and max(cores.values()) > 1.02 * min(cores.values()):
+        most, least = max(cores, key=cores.get), min(cores, key=cores.get)
+        words.append(f"At size {report.study.size} the cores are of unequal size: {most} has {cores[most]:,} parameters, "
+                     f"{least} {cores[least]:,}, {cores[most] / cores[least]:.1f} times fewer. What follows from size alone "
+                     "(parameters, memory, part of the time) says nothing about the architecture; the section on equal "
+                     "sizes does.")
+    words.append(f"Of the {len(judgements)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
+                 f"{counts[NOT_REPRODUCED]} are not, {counts[CONTRADICTS]} contradict the report itself, and "
+                 f"{counts[NOT_COMPARABLE]} cannot be compared.")
+    words += leak_sentences(report)
+    return words
+
+
+def leak_sentences(report: Report) -> list[str]:
+    """What the as-reported regime shows: accuracy with the target in view against speech without it."""
+    out = []
+    for core, runs in report.reported.items():
+        heard = report.heard.get(runs[0].name)
+        if not heard:
+            continue
+        known = memorised_ids(runs[0], heard)
+        free = np.mean([s["token_match"] for s in heard.result["sentences"] if s["id"] in known])
+        forced = runs[0].result["memorised"]["accuracy"]
+        out.append(f"Trained as reported, with its target in view, {core} is {forced:.1%} right teacher-forced, and when it "
+                   f"speaks by itself {free:.1%} of its tokens are the memorised clip's (one seed, no verdict).")
+    return out
+
+
+def crossovers(run: Record) -> list[str]:
+    """For each pair of cores, the measured lengths between which the faster training step changes hands."""
+    cores = list(run.result["cores"])
+    out = []
+    for part, noun in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
+        for i, a in enumerate(cores):
+            for b in cores[i + 1:]:
+                points = [(x["frames"], median(x[part]), median(y[part])) for x, y in zip(*(run.result["cores"][c] for c in (a, b)))]
+                ahead = [a if x < y else b for _, x, y in points]
+                changes = [k for k in range(1, len(points)) if ahead[k] != ahead[k - 1]]
+                lengths = [f"{frames:,}" for frames, _, _ in points]
+                if not changes:
+                    out.append(f"{noun.capitalize()}: {ahead[0]} is faster than {b if ahead[0] == a else a} at every length "
+                               f"measured, {lengths[0]} to {lengths[-1]} frames.")
+                else:
+                    out.append(f"{noun.capitalize()}, {a} against {b}: the faster one changes at "
+                               + "; ".join(f"{lengths[k - 1]} to {lengths[k]} frames (to {ahead[k]})" for k in changes) + ".")
+    return out
+
+
+def limits(report: Report) -> list[str]:
+    """What this study cannot say."""
+    s = report.study
+    seeds = min(len(runs) for runs in report.causal.values())
+    clips = "One memorised clip shows" if s.clips == 1 else f"{s.clips} memorised clips show"
+    words = [f"{clips} that a model can memorise, not how it speaks: nothing here is about the quality of speech for new text.",
+             f"The speech is {VOICES}, voice {s.voice}; its codes are those of codec {report.codec_quality.result['codec'] if report.codec_quality else s.codec}, "
+             "which sets the ceiling of every sound.",
+             f"{seeds} seed{'s' * (seeds > 1)} for each causal core" + (": wide intervals." if seeds > 1 else ": no verdict.")
+             + " One seed as reported: numbers, no verdict.",
+             "The seed's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
+             "Learning rate and schedule are the seed's for every core; none was tuned."]
+    if all(run.environment["device"] == "cpu" for run in (report.steps, report.lengths) if run):
+        words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
+    if report.lengths:
+        words.append("The curves against length come from one process; their spread is over repeats.")
+    return words
+
+
+def paragraphs(texts: Sequence[str]) -> str:
+    return "".join(f"<p>{escape(t)}</p>" for t in texts)
+
+
+def bullets(texts: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(t)}</li>" for t in texts) + "</ul>"
+
+
+def heading(text: str, note: str) -> str:
+    return f"<h3>{escape(text)}</h3><p>{escape(note)}</p>"

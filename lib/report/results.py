@@ -1,0 +1,134 @@
+"""From run records to results: every number of the report as samples that name the run they come from."""
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+from ..config import Study
+from ..records import Record, noted
+from .claims import Results, Sample
+
+LEVELS = {"0.5": "steps_to_50", "0.9": "steps_to_90", "0.95": "steps_to_95", "0.999": "steps_to_100"}
+TIMES = ("forward_ms", "backward_ms", "optimiser_ms", "step_ms", "decode_ms", "prefill_ms")
+
+
+@dataclass
+class Report:
+    """The runs of a study by what they are, and the results that follow."""
+    study: Study
+    causal: dict[str, list[Record]] = field(default_factory=dict)       # core -> training runs, by seed
+    reported: dict[str, list[Record]] = field(default_factory=dict)
+    heard: dict[str, Record] = field(default_factory=dict)              # training run -> listening run
+    steps: Record | None = None             # headline timings at the study's size
+    steps_matched: Record | None = None     # and at the size where all cores have the same number of parameters
+    memory: Record | None = None            # at the study's size, headline length
+    memory_lengths: Record | None = None    # at the matched size, as are the next
+    lengths: Record | None = None
+    codec: Record | None = None             # the codec's speed
+    codec_quality: Record | None = None
+
+    def regimes(self) -> list[tuple[str, str, list[Record]]]:
+        return [(core, regime, runs) for regime, group in (("causal", self.causal), ("as_reported", self.reported))
+                for core, runs in group.items()]
+
+
+def read(study: Study) -> Report:
+    """The report's runs, from the study's manifest."""
+    report = Report(study)
+    for role, runs in noted(study.name).items():
+        kind = role.split("/")[0]
+        if kind == "train":
+            _add_training(report, runs)
+        elif kind == "listen":
+            report.heard |= {run.result["train"]: run for run in runs}
+        elif kind != "sampled":
+            setattr(report, role, runs[0])
+    return report
+
+
+def of_runs(study: Study, runs: list[Record]) -> Report:
+    """A report that knows these training runs and nothing else."""
+    report = Report(study)
+    _add_training(report, runs)
+    return report
+
+
+def _add_training(report: Report, runs: list[Record]) -> None:
+    for run in runs:
+        model = run.identity["config"]["model"]
+        group = report.causal if model["regime"] == "causal" else report.reported
+        group.setdefault(model["core"], []).append(run)
+
+
+def results(report: Report) -> Results:
+    """Samples of every metric of the claims, causal regime, at the study's size."""
+    out: Results = {}
+
+    def add(core: str, metric: str, value: float | None, pair: str, run: Record) -> None:
+        if value is not None:
+            out.setdefault((core, metric), []).append(Sample(float(value), pair, run.name))
+
+    for core, runs in report.causal.items():
+        for run in runs:
+            pair, r = f"seed {run.identity['config']['seed']}", run.result
+            add(core, "final_loss", r["memorised"]["loss"], pair, run)
+            add(core, "final_accuracy", r["memorised"]["accuracy"], pair, run)
+            add(core, "training_min", r["training_s"] / 60, pair, run)
+            for level, metric in LEVELS.items():
+                add(core, metric, r["steps_to"][level], pair, run)
+            heard = report.heard.get(run.name)
+            if heard:
+                known = memorised_ids(run, heard)
+                rows = heard.result["sentences"]
+                add(core, "token_match", np.mean([s["token_match"] for s in rows if s["id"] in known]), pair, heard)
+                add(core, "tokens_per_s", np.mean([s["tokens_per_s"] for s in rows]), pair, heard)
+                if len(known) < len(rows):
+                    add(core, "unseen_token_match",
+                        np.mean([s["token_match"] for s in rows if s["id"] not in known]), pair, heard)
+    if report.steps:
+        out |= step_samples(report.steps)
+    if report.memory:
+        for core, rows in report.memory.result["cores"].items():
+            for row in rows:
+                add(core, "peak_mb", row["train_peak"] / 1e6, f"process {row['process']}", report.memory)
+                add(core, "average_mb", row["train_average"] / 1e6, f"process {row['process']}", report.memory)
+    if report.lengths:
+        for core, rows in report.lengths.result["cores"].items():
+            slope, _ = exponent(rows, "step_ms")
+            add(core, "exponent_step_time", slope, "sweep 0", report.lengths)
+            for row in rows:
+                if row["frames"] == 4800:
+                    for i, ms in enumerate(row["decode_ms"]):
+                        add(core, "decode_ms_4800", ms, f"repeat {i}", report.lengths)
+    return out
+
+
+def step_samples(run: Record) -> Results:
+    """Headline timings: the median of each process, and what was counted."""
+    out: Results = {}
+    for core, count in run.result["parameters"].items():
+        out[core, "parameters"] = [Sample(count, "model 0", run.name)]
+        out[core, "core_parameters"] = [Sample(run.result["core_parameters"][core], "model 0", run.name)]
+    for i, process in enumerate(run.result["processes"]):
+        for core, parts in process.items():
+            middle = {part: median(parts[part]) for part in TIMES}
+            for part, ms in middle.items():
+                out.setdefault((core, part), []).append(Sample(ms, f"process {i}", run.name))
+            out.setdefault((core, "steps_per_s"), []).append(Sample(1e3 / middle["step_ms"], f"process {i}", run.name))
+    return out
+
+
+def memorised_ids(run: Record, heard: Record) -> set[str]:
+    """Ids of the sentences that a training run memorised, among those it was heard with: the first of the list."""
+    return {s["id"] for s in heard.result["sentences"][:run.identity["config"]["clips"]]}
+
+
+def exponent(rows: list[dict], part: str, longest: int = 4) -> tuple[float, float]:
+    """Slope and its standard error of log time against log length over the `longest` greatest lengths."""
+    tail = sorted(rows, key=lambda row: row["frames"])[-longest:]
+    points = [(np.log(row["frames"]), np.log(ms)) for row in tail for ms in row[part]]
+    x, y = np.array(points).T
+    if len(set(x)) < 2 or len(x) < 3:
+        return float("nan"), float("nan")
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))

@@ -1,0 +1,150 @@
+"""The report's tables as frames of text; lib.report.html escapes and draws them."""
+import json
+from collections import Counter
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from ..metrics.stats import t_interval
+from ..records import Record, figures_root
+from .claims import METRICS, Claim, Judgement
+from .results import TIMES, Report, exponent, memorised_ids
+
+
+def seed_tables(judgements: list[Judgement]) -> dict[str, pd.DataFrame]:
+    """The seed's own tables by section, its number beside ours and the verdict."""
+    tables: dict[str, list] = {}
+    for j in judgements:
+        if j.claim.kind in ("value", "saving", "tie"):
+            tables.setdefault(j.claim.section, []).append(
+                {"quantity": _quantity(j.claim), "seed says": j.claim.quote, "measured here": j.measured or "not measured",
+                 "verdict": j.verdict})
+    return {section: pd.DataFrame(rows) for section, rows in tables.items()}
+
+
+def _quantity(claim: Claim) -> str:
+    return f"{METRICS[claim.metric].noun}, {claim.core}" + (f" against {claim.than}" if claim.than else "")
+
+
+def claims_table(judgements: list[Judgement]) -> pd.DataFrame:
+    """Every claim with what became of it and the runs behind that."""
+    return pd.DataFrame([{"claim": j.claim.id, "section": j.claim.section, "the seed says": j.claim.quote,
+                          "verdict": j.verdict, "measured here": j.measured, "why": j.explanation,
+                          "runs": ", ".join(j.runs)} for j in judgements])
+
+
+def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
+    counts = Counter(j.verdict for j in judgements)
+    return pd.DataFrame([{"verdict": v, "claims": str(n)} for v, n in counts.most_common()])
+
+
+def training_runs(report: Report) -> pd.DataFrame:
+    """One row a training run."""
+    rows = []
+    for core, regime, runs in report.regimes():
+        for run in runs:
+            r, heard = run.result, report.heard.get(run.name)
+            row = {"core": core, "regime": regime.replace("_", " "), "seed": str(run.identity["config"]["seed"]),
+                   "steps": str(r["steps"]),
+                   **{f"to {float(k):.1%}".replace(".0%", "%"): str(v or "never") for k, v in r["steps_to"].items()},
+                   "loss": f"{r['memorised']['loss']:.4f}", "accuracy": f"{r['memorised']['accuracy']:.2%}",
+                   "unseen accuracy": f"{r['unseen']['accuracy']:.1%}" if r["unseen"] else "",
+                   "said freely": "", "training s": f"{r['training_s']:.1f}", "run": run.name}
+            if heard:
+                known = memorised_ids(run, heard)
+                row["said freely"] = f"{np.mean([s['token_match'] for s in heard.result['sentences'] if s['id'] in known]):.1%}"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def step_times(run: Record) -> pd.DataFrame:
+    """Median of the processes' medians, and their t interval."""
+    rows = []
+    for core, parameters in run.result["parameters"].items():
+        row = {"core": core, "parameters": f"{parameters:,}", "in the core": f"{run.result['core_parameters'][core]:,}"}
+        for part in TIMES:
+            values = [median(p[core][part]) for p in run.result["processes"]]
+            i = t_interval(values)
+            row[part.removesuffix("_ms") + " ms"] = f"{median(values):.2f} ({i.low:.2f} to {i.high:.2f})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def lengths(run: Record) -> pd.DataFrame:
+    """Milliseconds at each length, and the fitted exponent of the training step over the greatest lengths."""
+    rows = []
+    for core, points in run.result["cores"].items():
+        for part, name in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
+            slope, error = exponent(points, part)
+            rows.append({"core": core, "milliseconds": name,
+                         **{f"{p['frames']} frames": f"{median(p[part]):.1f}" for p in points},
+                         "exponent": f"{slope:.2f} ± {error:.2f}"})
+    return pd.DataFrame(rows)
+
+
+def memory(run: Record) -> pd.DataFrame:
+    """Megabytes above the process before the model: of training and of decoding, and the decoding state by itself."""
+    rows = []
+    for core, points in run.result["cores"].items():
+        for frames in sorted({p["frames"] for p in points}):
+            at = [p for p in points if p["frames"] == frames]
+            middle = {k: median(p[k] for p in at) for k in ("train_peak", "train_average", "decode_peak", "state_bytes")}
+            rows.append({"core": core, "frames": str(frames), "training, peak MB": f"{middle['train_peak'] / 1e6:.0f}",
+                         "training, average MB": f"{middle['train_average'] / 1e6:.0f}",
+                         "decoding, peak MB": f"{middle['decode_peak'] / 1e6:.0f}",
+                         "decoding state, MB": f"{middle['state_bytes'] / 1e6:.2f}", "processes": str(len(at))})
+    return pd.DataFrame(rows)
+
+
+def listening(report: Report) -> pd.DataFrame:
+    """Per sentence, core and regime: share of tokens equal to the clip's (mean over seeds) and how fast it was said."""
+    rows = []
+    for core, regime, runs in report.regimes():
+        heard = [report.heard[run.name] for run in runs if run.name in report.heard]
+        if not heard:
+            continue
+        known = memorised_ids(runs[0], heard[0])
+        for i, sentence in enumerate(heard[0].result["sentences"]):
+            same = [h.result["sentences"][i] for h in heard]
+            rows.append({"core": core, "regime": regime.replace("_", " "), "sentence": sentence["id"],
+                         "trained on": "yes" if sentence["id"] in known else "no",
+                         "tokens equal": f"{np.mean([s['token_match'] for s in same]):.1%}",
+                         "frames said / of the clip": f"{np.mean([s['frames'] for s in same]):.0f} / {sentence['reference_frames']}",
+                         "ended by itself": f"{sum(s['ended'] for s in same)} of {len(same)}",
+                         "real-time factor": f"{np.mean([s['real_time_factor'] for s in same]):.3f}",
+                         "tokens/s": f"{np.mean([s['tokens_per_s'] for s in same]):.0f}"})
+    return pd.DataFrame(rows)
+
+
+def sampled(heard: list[Record]) -> pd.DataFrame:
+    """Sentences said with sampling, one run of each core."""
+    return pd.DataFrame([{"core": run.result["model"]["core"], "sentence": s["id"],
+                          "tokens equal": f"{s['token_match']:.1%}", "frames": f"{s['frames']} / {s['reference_frames']}",
+                          "ended by itself": "yes" if s["ended"] else "no", "run": run.name}
+                         for run in heard for s in run.result["sentences"]])
+
+
+def stages(report: Report) -> pd.DataFrame:
+    """Seconds of each notebook, where the runner wrote them."""
+    path = figures_root(report.study.name) / "stages.json"
+    seconds = json.loads(path.read_text()) if path.exists() else {}
+    return pd.DataFrame([{"notebook": name, "seconds": f"{s:.1f}"} for name, s in seconds.items()],
+                        columns=["notebook", "seconds"])
+
+
+def codec_quality(run: Record) -> pd.DataFrame:
+    frame = pd.DataFrame(run.result["rows"])
+    return pd.DataFrame([{"codebooks": str(count), "kbit/s": f"{run.result['kilobits_per_s'][str(count)]:.2f}",
+                          "STOI": f"{rows.stoi.mean():.3f}", "lowest": f"{rows.stoi.min():.3f}",
+                          "mel-cepstral distortion, dB": f"{rows.mcd_db.mean():.2f}", "sentences": str(len(rows))}
+                         for count, rows in frame.groupby("codebooks")])
+
+
+def environments(report: Report) -> pd.DataFrame:
+    """Hardware and versions of all runs: one value where they agree."""
+    runs = [run for _, _, group in report.regimes() for run in group] + list(report.heard.values())
+    runs += [r for r in (report.steps, report.memory, report.lengths, report.codec_quality) if r]
+    names = dict.fromkeys(name for run in runs for name in run.environment)
+    return pd.DataFrame([{"what": name, "value": " / ".join(dict.fromkeys(str(run.environment.get(name)) for run in runs))}
+                         for name in names])
