@@ -24,7 +24,7 @@ from .train import build, make_optimiser, progress_bar
 CHARACTERS = 48         # of text in every measurement
 DECODED = 60            # frames of a timed decoding
 MEMORY_STEPS = 3        # training steps of a memory measurement
-LEAST_SECONDS, LEAST_REPEATS = 0.4, 3   # of each point of the length curve
+LEAST_SECONDS = 0.3     # spent on each core at each length of the length curve, in each process
 
 
 def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,12 +140,14 @@ def task_lengths(configs: list[dict], lengths: list[int]) -> dict:
         batches = {core: example(model, frames) for core, model in models.items()}
         for core, model in models.items():                              # warm up this shape
             step_times(model, optimisers[core], batches[core])
-        begin, repeat = time.perf_counter(), 0
-        while repeat < LEAST_REPEATS or time.perf_counter() - begin < LEAST_SECONDS * len(models):
+            decode_times(model, frames - 16, 16)
+        until = time.perf_counter() + LEAST_SECONDS * len(models)
+        while True:
             for core, model in models.items():
                 rows[core]["step_ms"].append(step_times(model, optimisers[core], batches[core])["step_ms"])
                 rows[core]["decode_ms"].append(decode_times(model, frames - 16, 16)["decode_ms"])
-            repeat += 1
+            if time.perf_counter() > until:
+                break
         for core in models:
             result[core].append(rows[core])
     return result
@@ -221,11 +223,18 @@ def profile_memory(study: Study, size: str, lengths: tuple[int, ...], processes:
 
 
 def profile_lengths(study: Study, size: str) -> records.Record:
-    """Training step and decoding time of every core against length."""
+    """Training step and decoding time of every core against length, in several fresh processes."""
     configs = [asdict(model_config(study, core, size)) for core in study.cores]
-    settings = {"configs": configs, "lengths": study.lengths}
-    return _record("lengths", settings, lambda: {
-        "size": size, "cores": in_fresh_process("lengths", configs=configs, lengths=study.lengths)})
+    settings = {"configs": configs, "lengths": study.lengths, "processes": study.length_processes}
+
+    def measure() -> dict:
+        bar, processes = progress_bar(study.length_processes, f"lengths, size {size}"), []
+        for _ in range(study.length_processes):
+            processes.append(in_fresh_process("lengths", configs=configs, lengths=study.lengths))
+            bar.update()
+        bar.close()
+        return {"size": size, "processes": processes}
+    return _record("lengths", settings, measure)
 
 
 def profile_codec(study: Study) -> records.Record:

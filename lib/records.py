@@ -21,17 +21,14 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def file_digest(*paths: Path) -> str:
-    """sha256 over the contents of files, in the order given."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return total.hexdigest()
+def file_digest(path: Path) -> str:
+    """sha256 of a file, as `sha256sum` prints it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def code_digest(*patterns: str) -> str:
     """sha256 over the sources of `lib` that match, so that a fix never reuses a stale run."""
-    return file_digest(*sorted({p for pattern in patterns for p in (REPOSITORY / "lib").glob(pattern)}))
+    return digest([file_digest(p) for p in sorted({p for q in patterns for p in (REPOSITORY / "lib").glob(q)})])
 
 
 def write_atomic(path: Path, content: bytes) -> Path:

@@ -110,6 +110,12 @@ def train(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens],
     return record
 
 
+def _memorised(model: CodecLM, tokens: list[Tokens], progress: dict, config: TrainConfig) -> bool:
+    """Whether the last pass was right as it went, and all clips still are with the weights that it ended with."""
+    last = learning.passes([sum(a) / len(a) for a in progress["accuracy"]], config.clips)[-1]
+    return last >= config.accuracy and evaluate(model, tokens)["accuracy"] >= config.accuracy
+
+
 def _memorise(model, optimiser, config, tokens, progress, path, checkpoint_seconds) -> None:
     """Train in place, from where `progress` is to the accuracy or the steps of `config`."""
     batches = [collate([t], config.model.pattern) for t in tokens]
@@ -117,8 +123,7 @@ def _memorise(model, optimiser, config, tokens, progress, path, checkpoint_secon
     bar = progress_bar(config.steps, f"{config.model.core} {config.model.regime} seed {config.seed}", len(progress["loss"]))
     saved = time.monotonic()
     for step in range(len(progress["loss"]), config.steps):
-        last = progress["accuracy"][-config.clips:]
-        if len(last) == config.clips and sum(map(sum, last)) / (config.clips * len(last[0])) >= config.accuracy - 1e-9:
+        if step and step % config.clips == 0 and _memorised(model, tokens, progress, config):
             break
         begin = time.perf_counter()
         loss, right = train_step(model, optimiser, batches[sequence[step]], config.clip_norm)

@@ -28,8 +28,8 @@ HELD_OUT_VOICE = "pl+steph"
 SECONDS, BATCH, CLIPS = 0.8, 16, 960
 
 
-def training_clips() -> Tensor:
-    """(clips, samples) of grammar phrases: every other one by the default voice, the rest by the others in turn."""
+def training_clips() -> list[Tensor]:
+    """Grammar phrases spoken, each (samples,): every other one by the default voice, the rest by the others in turn."""
     generator = np.random.default_rng(0)
     utterances = [Utterance(text, "pl" if i % 2 else VOICES[i // 2 % len(VOICES)], rate=int(generator.integers(130, 200)),
                             pitch=int(generator.integers(35, 66))) for i, text in enumerate(phrases(CLIPS, seed=1))]
@@ -122,7 +122,7 @@ def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--out", type=Path, default=codecs.EMBEDDED)
     arguments = parser.parse_args()
     train(arguments.steps, workspace() / "data" / "runs" / "codec_training", arguments.out)

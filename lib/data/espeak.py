@@ -55,7 +55,9 @@ def speak(library: ctypes.CDLL, text: str, voice: str, rate: int, pitch: int) ->
 
     callback = CALLBACK(receive)
     library.espeak_SetSynthCallback(callback)
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+    variant = voice.partition("+")[2]       # espeak-ng takes an unknown variant in silence and speaks without it
+    known = not variant or os.path.isfile(os.path.join(espeakng_loader.get_data_path(), "voices", "!v", variant))
+    if not known or library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise ValueError(f"no espeak-ng voice {voice!r} (names are case-sensitive)")
     library.espeak_SetParameter(RATE, rate, 0)
     library.espeak_SetParameter(PITCH, pitch, 0)

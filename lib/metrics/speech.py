@@ -16,6 +16,7 @@ def mel_filterbank(bands: int, window: int, rate: int = 24_000) -> np.ndarray:
 
 def log_mel(audio: np.ndarray, bands: int = 80, window: int = 1024, hop: int = 320, rate: int = 24_000) -> np.ndarray:
     """Log-mel spectrogram (bands, frames) in dB of audio (samples,)."""
+    audio = np.pad(audio, (0, max(0, window - len(audio))))
     _, _, spectrum = stft(audio, rate, nperseg=window, noverlap=window - hop)
     return 20 * np.log10(mel_filterbank(bands, window, rate) @ np.abs(spectrum) + 1e-5)
 

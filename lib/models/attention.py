@@ -16,8 +16,8 @@ class AttentionState:
 def rotate(x: Tensor, start: int = 0) -> Tensor:
     """Rotary positions (Su et al. 2021) on (batch, heads, frames, head width), the first frame at position `start`."""
     half = x.shape[-1] // 2
-    frequency = 10_000 ** (-torch.arange(half, device=x.device) / half)
-    angle = torch.arange(start, start + x.shape[-2], device=x.device)[:, None] * frequency
+    frequency = 10_000 ** (-torch.arange(half, device=x.device, dtype=torch.double) / half)
+    angle = torch.arange(start, start + x.shape[-2], device=x.device)[:, None] * frequency  # (frames, half)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

@@ -165,7 +165,8 @@ def _verdict(claim: Claim, m: "_Measured") -> tuple[str, str]:
     relative = claim.kind != "value"
     said = "The report gives no number."
     if claim.says:
-        said = f"The report says {_text(metric, relative, claim.says)}{f' {claim.direction}' if relative else ''}."
+        way = f" {getattr(metric, claim.direction)}" if relative else ""
+        said = f"The report says {_text(metric, relative, claim.says)}{way}."
     if claim.kind == "tie":
         said = "The report calls them equal."
     if claim.kind == "value" and metric.depends_on:
@@ -180,10 +181,11 @@ def _verdict(claim: Claim, m: "_Measured") -> tuple[str, str]:
             return NOT_REPRODUCED, f"{said} Separated, but the other way."
         if high < claim.says / 2:
             return NOT_REPRODUCED, f"{said} Separated, but by less than half of that."
-        return REPRODUCED, f"{said} Separated, and by at least half of that." if claim.says else f"{said} Separated."
+        return REPRODUCED, f"{said} {'Counted' if metric.exact else 'Separated'}" + (
+            ", and at least half of that." if claim.says else ".")
     centre = 0.0 if claim.kind == "tie" else claim.says
     margin = centre / 100 if claim.tolerance is None else claim.tolerance
-    low, high = centre - margin, centre + margin
+    low, high = _possible(metric, relative, centre - margin, centre + margin)
     allowed = f"Allowed is {_text(metric, relative, low, high)}"
     if low <= i.low and i.high <= high:
         return REPRODUCED, f"{said} {allowed}: it holds."
@@ -217,6 +219,7 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
     p, means, word = np.nan, "", ""
     if not than:
         i = t_interval(values[0])
+        i = Interval(i.mean, *_possible(metric, False, i.low, i.high), i.n)
     else:
         ours, base = values
         i = paired_difference(base, ours) if metric.unit == "share" else paired_saving(base, ours)
@@ -234,6 +237,11 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
     return _Measured(i, p, f"{_text(metric, bool(than), sign * i.mean)} {word}".strip(),
                      "(counted)" if metric.exact else bracket, means, pair,
                      tuple(dict.fromkeys(s.run for group in groups for s in group.values())))
+
+
+def _possible(metric: Metric, relative: bool, *bounds: float) -> list[float]:
+    """The bounds, within 0 and 1 where they are of a share."""
+    return np.clip(bounds, 0, 1).tolist() if metric.unit == "share" and not relative else list(bounds)
 
 
 def _text(metric: Metric, relative: bool, *values: float) -> str:
@@ -272,7 +280,8 @@ def headline(results: Results, a: str = "mamba_conv", b: str = "transformer", me
             outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
         else:
             outcome = "not separated"
-            sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, p = {p:.2g}"
+            sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, "
+            sentence += f"adjusted p = {p:.2g}"
         comparisons.append(Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope))
     return comparisons
 

@@ -11,7 +11,7 @@ from ..metrics.learning import passes
 from ..metrics.speech import log_mel
 from ..records import Record, figures_root, write_atomic
 from .claims import METRICS, Comparison
-from .results import TIMES, Report, memorised_ids
+from .results import TIMES, Report, curve, memorised_ids
 
 COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
 RATE = 24_000
@@ -61,14 +61,14 @@ def step_parts(run: Record) -> Figure:
 
 
 def against_length(lengths: Record, memory: Record | None) -> Figure:
-    """Training step, decoding of one frame, and memory against sequence length, both axes logarithmic."""
+    """Training step, decoding of one frame, and memory against sequence length, both axes logarithmic; dots are processes."""
     figure, axes = plt.subplots(1, 3 if memory else 2, figsize=(13 if memory else 9, 4))
-    for core, rows in lengths.result["cores"].items():
+    for core in lengths.result["processes"][0]:
         for axis, part in zip(axes, ("step_ms", "decode_ms")):
-            frames = [row["frames"] for row in rows]
-            axis.plot(frames, [median(row[part]) for row in rows], "-", color=colour(core), label=core)
-            axis.plot([f for row, f in zip(rows, frames) for _ in row[part]], [v for row in rows for v in row[part]],
-                      ".", color=colour(core), markersize=3)
+            points = curve(lengths, core, part)
+            axis.plot(list(points), [median(values) for values in points.values()], "-", color=colour(core), label=core)
+            for frames, values in points.items():
+                axis.plot([frames] * len(values), values, ".", color=colour(core), markersize=4)
     for axis, title in zip(axes, ("training step (ms)", "decoding of one frame at that position (ms)")):
         axis.set(xscale="log", yscale="log", xlabel="frames (75 a second)", title=title)
     if memory:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..records import Record
 from .claims import CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, summary
-from .results import Report, memorised_ids
+from .results import Report, curve, memorised_ids
 
 VOICES = "espeak-ng synthetic speech"
 
@@ -64,12 +64,13 @@ def leak_sentences(report: Report) -> list[str]:
 
 def crossovers(run: Record) -> list[str]:
     """For each pair of cores, the measured lengths between which the faster training step changes hands."""
-    cores = list(run.result["cores"])
+    cores = list(run.result["processes"][0])
     out = []
     for part, noun in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
         for i, a in enumerate(cores):
             for b in cores[i + 1:]:
-                points = [(x["frames"], median(x[part]), median(y[part])) for x, y in zip(*(run.result["cores"][c] for c in (a, b)))]
+                ours, theirs = curve(run, a, part), curve(run, b, part)
+                points = [(frames, median(ours[frames]), median(theirs[frames])) for frames in ours]
                 ahead = [a if x < y else b for _, x, y in points]
                 changes = [k for k in range(1, len(points)) if ahead[k] != ahead[k - 1]]
                 lengths = [f"{frames:,}" for frames, _, _ in points]
@@ -96,8 +97,6 @@ def limits(report: Report) -> list[str]:
              "Learning rate and schedule are the seed's for every core; none was tuned."]
     if all(run.environment["device"] == "cpu" for run in (report.steps, report.lengths) if run):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
-    if report.lengths:
-        words.append("The curves against length come from one process; their spread is over repeats.")
     return words
 
 

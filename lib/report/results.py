@@ -93,13 +93,11 @@ def results(report: Report) -> Results:
                 add(core, "peak_mb", row["train_peak"] / 1e6, f"process {row['process']}", report.memory)
                 add(core, "average_mb", row["train_average"] / 1e6, f"process {row['process']}", report.memory)
     if report.lengths:
-        for core, rows in report.lengths.result["cores"].items():
-            slope, _ = exponent(rows, "step_ms")
-            add(core, "exponent_step_time", slope, "sweep 0", report.lengths)
-            for row in rows:
-                if row["frames"] == 4800:
-                    for i, ms in enumerate(row["decode_ms"]):
-                        add(core, "decode_ms_4800", ms, f"repeat {i}", report.lengths)
+        for core in report.causal:
+            for i, value in enumerate(exponents(report.lengths, core, "step_ms")):
+                add(core, "exponent_step_time", value, f"process {i}", report.lengths)
+            for i, value in enumerate(curve(report.lengths, core, "decode_ms").get(4800, [])):
+                add(core, "decode_ms_4800", value, f"process {i}", report.lengths)
     return out
 
 
@@ -123,12 +121,19 @@ def memorised_ids(run: Record, heard: Record) -> set[str]:
     return {s["id"] for s in heard.result["sentences"][:run.identity["config"]["clips"]]}
 
 
-def exponent(rows: list[dict], part: str, longest: int = 4) -> tuple[float, float]:
-    """Slope and its standard error of log time against log length over the `longest` greatest lengths."""
-    tail = sorted(rows, key=lambda row: row["frames"])[-longest:]
-    points = [(np.log(row["frames"]), np.log(ms)) for row in tail for ms in row[part]]
-    x, y = np.array(points).T
-    if len(set(x)) < 2 or len(x) < 3:
-        return float("nan"), float("nan")
-    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
-    return float(slope), float(np.sqrt(covariance[0, 0]))
+def curve(run: Record, core: str, part: str) -> dict[int, list[float]]:
+    """Length -> the median of each process, of a `lengths` run."""
+    points: dict[int, list[float]] = {}
+    for process in run.result["processes"]:
+        for row in process[core]:
+            points.setdefault(row["frames"], []).append(median(row[part]))
+    return points
+
+
+def exponents(run: Record, core: str, part: str, longest: int = 3) -> list[float]:
+    """For each process the slope of log time against log length over the `longest` greatest lengths."""
+    points = sorted(curve(run, core, part).items())[-longest:]
+    if len(points) < 2:
+        return []
+    frames, times = zip(*points)
+    return np.polyfit(np.log(frames), np.log(np.array(times)), 1)[0].tolist()

@@ -9,7 +9,7 @@ import pandas as pd
 from ..metrics.stats import t_interval
 from ..records import Record, figures_root
 from .claims import METRICS, Claim, Judgement
-from .results import TIMES, Report, exponent, memorised_ids
+from .results import TIMES, Report, curve, exponents, memorised_ids
 
 
 def seed_tables(judgements: list[Judgement]) -> dict[str, pd.DataFrame]:
@@ -72,14 +72,14 @@ def step_times(run: Record) -> pd.DataFrame:
 
 
 def lengths(run: Record) -> pd.DataFrame:
-    """Milliseconds at each length, and the fitted exponent of the training step over the greatest lengths."""
+    """Milliseconds at each length, and the exponent fitted over the greatest lengths with its t interval."""
     rows = []
-    for core, points in run.result["cores"].items():
-        for part, name in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
-            slope, error = exponent(points, part)
-            rows.append({"core": core, "milliseconds": name,
-                         **{f"{p['frames']} frames": f"{median(p[part]):.1f}" for p in points},
-                         "exponent": f"{slope:.2f} ± {error:.2f}"})
+    for part, name in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
+        for core in run.result["processes"][0]:
+            row = {"core": core, "milliseconds": name}
+            row |= {f"{frames} frames": f"{median(values):.1f}" for frames, values in curve(run, core, part).items()}
+            i = t_interval(exponents(run, core, part))
+            rows.append({**row, "exponent": f"{i.mean:.2f} ({i.low:.2f} to {i.high:.2f})"})
     return pd.DataFrame(rows)
 
 

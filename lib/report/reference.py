@@ -1,0 +1,92 @@
+"""Publish a finished study: `python -m lib.report.reference --study quick` (or `make reference STUDY=quick`).
+
+Copies report, figures, samples, stage times and run records (without weights) to figures/reference/, writes all
+results as one CSV, and puts picture and verdict into README.md between its two markers.
+"""
+import argparse
+import csv
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from ..config import REPOSITORY, Study, study
+from ..records import figures_root, noted, write_atomic
+from . import claims, prose, results
+
+TARGET = REPOSITORY / "figures" / "reference"
+README = REPOSITORY / "README.md"
+BEGIN, END = "<!-- begin of what `make reference` writes -->", "<!-- end of what `make reference` writes -->"
+LARGEST_REPORT, LARGEST = 20e6, 30e6
+
+
+def publish(chosen: Study) -> Path:
+    """Fill figures/reference/ anew; the old one stays until the new one is whole."""
+    source, report = figures_root(chosen.name), results.read(chosen)
+    if not (source / "report.html").exists():
+        raise ValueError(f"{source / 'report.html'} is missing: run the study first (make report STUDY={chosen.name})")
+    samples = results.results(report)
+    with tempfile.TemporaryDirectory(dir=TARGET.parent) as folder:
+        new = Path(folder) / "reference"
+        new.mkdir()
+        for path in (source / "report.html", source / "manifest.json", source / "stages.json", *source.glob("*.png")):
+            shutil.copy(path, new)
+        for run in (run for group in noted(chosen.name).values() for run in group):
+            where = new / "runs" / run.name
+            where.mkdir(parents=True, exist_ok=True)
+            shutil.copy(run.folder / "record.json", where)
+        for core, regime, runs in report.regimes():
+            heard = report.heard[runs[0].name]
+            (new / "samples" / f"{core}_{regime}").mkdir(parents=True)
+            for name in heard.files:
+                shutil.copy(heard.file(name), new / "samples" / f"{core}_{regime}" / name)
+        (new / "results.csv").write_text(_csv(samples), encoding="utf-8")
+        size = sum(p.stat().st_size for p in new.rglob("*") if p.is_file())
+        if size > LARGEST or (new / "report.html").stat().st_size > LARGEST_REPORT:
+            raise ValueError(f"the reference would be {size / 1e6:.0f} MB: at most {LARGEST / 1e6:.0f}, its report "
+                             f"{LARGEST_REPORT / 1e6:.0f}")
+        shutil.rmtree(TARGET, ignore_errors=True)
+        new.rename(TARGET)
+    _update_readme(chosen, report, samples)
+    return TARGET
+
+
+def _csv(samples: claims.Results) -> str:
+    """Every result as core, metric, value, pair, run."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["core", "metric", "value", "pair", "run"])
+    for (core, metric), values in sorted(samples.items()):
+        writer.writerows([core, metric, repr(s.value), s.pair, s.run] for s in values)
+    return out.getvalue()
+
+
+def _update_readme(chosen: Study, report: results.Report, samples: claims.Results) -> None:
+    text = README.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
+    scope = prose.scope(report)
+    comparisons = claims.headline(samples, scope=scope)
+    judgements = [claims.judge(claim, samples, scope) for claim in claims.load_claims()]
+    paragraphs = prose.answer(report, comparisons, judgements)
+    rows = [f"- {c.sentence}" for c in comparisons]
+    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", "![How much less the hybrid has than the "
+                        "Transformer, with 95 % intervals](figures/reference/verdict.png)", *paragraphs, "\n".join(rows)])
+    before, rest = text.split(BEGIN)
+    write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", default="quick")
+    try:
+        print(publish(study(parser.parse_args().study)))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The whole pipeline: notebooks 01 to 07 through papermill, the report in a browser with the network off."""
+import json
+import os
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from browser import inspect_page, needs_chromium
+
+from lib.config import REPOSITORY
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
+
+
+def run(workspace, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "lib.run", "--study", "smoke", *arguments], cwd=REPOSITORY, text=True,
+                          capture_output=True, env={**os.environ, "TTS_WORKSPACE": str(workspace)})
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    workspace = tmp_path_factory.mktemp("smoke")
+    done = run(workspace)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return workspace
+
+
+def test_everything_is_written(smoke):
+    folder = smoke / "figures" / "smoke"
+    assert list(json.loads((folder / "stages.json").read_text())) == [n.stem for n in NOTEBOOKS]
+    assert {p.stem for p in (folder / "notebooks").glob("*.ipynb")} == {n.stem for n in NOTEBOOKS}
+    assert (folder / "verdict.png").exists() and (folder / "against_length.png").exists()
+    kinds = {p.name: len(list(p.iterdir())) for p in (smoke / "data" / "runs").iterdir()}
+    assert kinds["train"] == 8 and kinds["listen"] == 8 + 3 and kinds["profile"] == 6
+
+
+@needs_chromium
+def test_the_report_opens_without_a_network(smoke):
+    page = inspect_page(smoke / "figures" / "smoke" / "report.html")
+    assert page.requests == [] and page.errors == []
+    assert len(page.audio_seconds) == 2 * (2 + 5) and min(page.audio_seconds) > 0
+
+
+def test_the_report_says_what_was_computed(smoke):
+    html = (smoke / "figures" / "smoke" / "report.html").read_text()
+    for words in ("Summary", "claims of the seed report", "contradicts itself", "not comparable", "Limits",
+                  "train/", "profile/", "listen/", "torch"):
+        assert words in html, words
+    assert "Traceback" not in html
+
+
+def test_a_second_run_reuses_every_record(smoke):
+    before = {p: p.stat().st_mtime for p in (smoke / "data" / "runs").rglob("record.json")}
+    begin = time.monotonic()
+    done = run(smoke)
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime for p in (smoke / "data" / "runs").rglob("record.json")} == before
+    assert time.monotonic() - begin < 180
+
+
+def test_unknown_names_are_one_clear_line(smoke):
+    for arguments, words in ((("-p", "cores", "transformr"), "no core 'transformr'"),
+                             (("-p", "codec", "opus"), "no codec 'opus'"), (("-p", "sede", "3"), "sede"),
+                             (("-p", "pattern", "late"), "no codebook pattern 'late'")):
+        done = run(smoke, "--only", "02", *arguments)
+        assert done.returncode == 1 and words in done.stderr, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_notebooks_are_committed_without_outputs_and_are_thin():
+    assert len(NOTEBOOKS) == 7
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, 4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                assert not cell.outputs and cell.execution_count is None, path
+                assert len(cell.source.splitlines()) <= 25, path
