@@ -71,8 +71,7 @@ class Study:
 
 STUDIES = {s.name: s for s in (
     Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, processes=2, repeats=2, frames=75,
-          memory_processes=2, length_processes=2, limit=150,
-          lengths=(75, 150, 300), memory_lengths=(75, 300)),
+          limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,)),
     Study("quick"),
     Study("standard", seeds=5, steps=1500, processes=9, repeats=30, codec_sentences=40),
     Study("full", seeds=5, steps=1500, processes=9, repeats=100, codec_sentences=40,
