@@ -108,39 +108,47 @@ def codes(values: np.ndarray, frame_rate: float, title: str) -> Figure:
     return figure
 
 
-def sounds(waves: dict[str, np.ndarray], title: str) -> Figure:
-    """Waveform above mel spectrogram of each named sound (samples,) at 24 kHz, on one time axis."""
+def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure:
+    """Waveform above mel spectrogram of each named sound (samples,) at 24 kHz, all on one time axis."""
     longest = max(len(w) for w in waves.values()) / RATE
-    figure, axes = plt.subplots(2, len(waves), figsize=(3.1 * len(waves), 3.9), sharex=True, squeeze=False,
-                                height_ratios=(1, 2))
-    for (name, wave), (upper, lower) in zip(waves.items(), axes.T):
+    rows, columns = -(-len(waves) // columns), min(columns, len(waves))
+    figure, axes = plt.subplots(2 * rows, columns, figsize=(3.1 * columns, 3.4 * rows + 0.4), sharex=True, squeeze=False,
+                                height_ratios=(1, 2) * rows)
+    pairs = axes.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2)        # (sounds, wave and mel)
+    for (name, wave), (upper, lower) in zip(waves.items(), pairs):
         upper.plot(np.arange(len(wave)) / RATE, wave, linewidth=0.4)
-        upper.set(ylim=(-1, 1), title=name, yticks=[])
-        upper.title.set_fontsize(10)
+        upper.set(ylim=(-1, 1), yticks=[])
+        upper.set_title(name, fontsize=10)
         mel = log_mel(wave)
         lower.imshow(mel, origin="lower", aspect="auto", extent=(0, len(wave) / RATE, 0, len(mel)), cmap="magma",
                      vmin=-90, vmax=-20, interpolation="nearest")
-        lower.set(xlim=(0, longest), xlabel="seconds")
+        lower.set(xlim=(0, longest), xlabel="seconds", ylabel="mel band")
         lower.grid(False)
-    axes[1, 0].set_ylabel("mel band")
+        lower.tick_params(labelbottom=True)
+    for pair in pairs[len(waves):]:
+        for axis in pair:
+            axis.set_axis_off()
     figure.suptitle(title, fontsize=11)
     return figure
 
 
 def headline_forest(comparisons: list[Comparison]) -> Figure:
-    """How much less the first core has than the second, in percent, with 95 % intervals; what is not separated is grey."""
+    """How far the first core is ahead of the second in each metric, with 95 % intervals; grey where none is."""
     drawn = [c for c in comparisons if c.interval is not None]
     figure, axis = plt.subplots(figsize=(9, 0.55 * len(drawn) + 1.3))
     for row, c in enumerate(reversed(drawn)):
-        shade = colour(c.winner) if c.winner else "grey"
-        i = c.interval
-        if c.outcome != "counted":
-            axis.plot([100 * i.low, 100 * i.high], [row, row], color=shade, linewidth=3, solid_capstyle="butt")
-        axis.plot(100 * i.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
+        shade, sign = colour(c.winner) if c.winner else "grey", 100 if METRICS[c.metric].better == "less" else -100
+        if c.outcome != "counted" and c.interval.n > 1:
+            axis.plot([sign * c.interval.low, sign * c.interval.high], [row, row], color=shade, linewidth=3,
+                      solid_capstyle="butt")
+        axis.plot(sign * c.interval.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
     axis.axvline(0, color="black", linewidth=1)
     axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun for c in reversed(drawn)])
-    axis.set(xlabel=f"{drawn[0].a}: % less than {drawn[0].b} (points where shares are compared)",
-             ylim=(-0.6, len(drawn) - 0.4))
+    axis.set_xscale("symlog", linthresh=100)
+    left, right = axis.get_xlim()
+    axis.set(xlim=(max(left, -1000), min(right, 1000)), ylim=(-0.6, len(drawn) - 0.4),
+             xlabel=f"advantage of {drawn[0].a} over {drawn[0].b}: % of the latter (points where shares are compared)")
+    axis.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
@@ -170,8 +178,9 @@ def leak(report: Report) -> Figure:
 
 
 def keep(figure: Figure, study: str, name: str) -> Figure:
-    """Write a figure to figures/<study>/<name>.png, and hand it on to be shown."""
+    """Write a figure to figures/<study>/<name>.png, and hand it on to be shown (closed, or a notebook shows it twice)."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
+    plt.close(figure)
     write_atomic(figures_root(study) / f"{name}.png", content.getvalue())
     return figure

@@ -13,7 +13,7 @@ from nbconvert import HTMLExporter
 
 from ..records import write_atomic
 
-NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d|[-–—]?$")     # how a cell of a column of numbers begins
+NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$")  # a cell of a column of numbers: short, and begins like one
 
 
 class Html(str):

@@ -6,22 +6,31 @@ from statistics import median
 import numpy as np
 
 from ..records import Record
-from .claims import CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, summary
-from .results import Report, curve, memorised_ids
+from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, Results, headline,
+                     judge, load_claims, summary)
+from .results import Report, curve, memorised_ids, step_samples
 
 VOICES = "espeak-ng synthetic speech"
+SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over lengths
 
 
 def scope(report: Report) -> str:
-    """What every verdict of this study is limited to."""
+    """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    clips = f"{s.clips} memorised clip{'s' * (s.clips > 1)} of {VOICES}"
-    return f"{clips}, size {s.size}, batch 1, {_device(run)}"
+    return (f"size {s.size}, batch 1, {_device(run)}; learning: {s.clips} memorised clip{'s' * (s.clips > 1)} of {VOICES}; "
+            f"cost: {s.frames} frames")
 
 
-def matched_scope(report: Report) -> str:
-    run = report.steps_matched
-    return f"random codes of {report.study.frames} frames, size {run.result['size']}, batch 1, {_device(run)}"
+def _sweep_scope(report: Report) -> str:
+    run = report.lengths
+    longest = max(row["frames"] for row in next(iter(run.result["processes"][0].values())))
+    return f"size {run.result['size']}, batch 1, {_device(run)}, random codes of up to {longest:,} frames"
+
+
+def judgements(report: Report, samples: Results) -> list[Judgement]:
+    """Every claim of the seed report judged, each with the scope that its metric was measured in."""
+    usual, sweep = scope(report), _sweep_scope(report) if report.lengths else ""
+    return [judge(c, samples, sweep if c.metric in SWEPT else usual) for c in load_claims()]
 
 
 def _device(run: Record) -> str:
@@ -29,18 +38,26 @@ def _device(run: Record) -> str:
     return f"{e['cores']} CPU cores" if e["device"] == "cpu" else e["device"]
 
 
-def answer(report: Report, comparisons: list[Comparison], judgements: list[Judgement]) -> list[str]:
+def matched(report: Report) -> list[Comparison]:
+    """The comparisons in which all cores have the same number of parameters."""
+    run = report.steps_matched
+    where = f"size {run.result['size']}, batch 1, {_device(run)}, random codes of {report.study.frames} frames"
+    return headline(step_samples(run), metrics=("core_parameters", "step_ms", "decode_ms"), scope=where)
+
+
+def answer(report: Report, comparisons: list[Comparison], judged: list[Judgement]) -> list[str]:
     """Does the hybrid win? The paragraphs of the summary."""
-    counts = {v: sum(j.verdict == v for j in judgements) for v in (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, CONTRADICTS)}
+    counts = {v: sum(j.verdict == v for j in judged) for v in (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, CONTRADICTS)}
     words = [summary(comparisons)]
     cores = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
     if len(cores) > 1 and max(cores.values()) > 1.02 * min(cores.values()):
         most, least = max(cores, key=cores.get), min(cores, key=cores.get)
         words.append(f"At size {report.study.size} the cores are of unequal size: {most} has {cores[most]:,} parameters, "
                      f"{least} {cores[least]:,}, {cores[most] / cores[least]:.1f} times fewer. What follows from size alone "
-                     "(parameters, memory, part of the time) says nothing about the architecture; the section on equal "
-                     "sizes does.")
-    words.append(f"Of the {len(judgements)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
+                     "(parameters, memory, part of the time) says nothing about the architecture.")
+    if report.steps_matched:
+        words.append(f"With equal parameters: {' '.join(c.sentence for c in matched(report))}")
+    words.append(f"Of the {len(judged)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
                  f"{counts[NOT_REPRODUCED]} are not, {counts[CONTRADICTS]} contradict the report itself, and "
                  f"{counts[NOT_COMPARABLE]} cannot be compared.")
     words += leak_sentences(report)

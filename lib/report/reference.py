@@ -66,10 +66,8 @@ def _update_readme(chosen: Study, report: results.Report, samples: claims.Result
     text = README.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
-    scope = prose.scope(report)
-    comparisons = claims.headline(samples, scope=scope)
-    judgements = [claims.judge(claim, samples, scope) for claim in claims.load_claims()]
-    paragraphs = prose.answer(report, comparisons, judgements)
+    comparisons = claims.headline(samples, scope=prose.scope(report))
+    paragraphs = prose.answer(report, comparisons, prose.judgements(report, samples))
     rows = [f"- {c.sentence}" for c in comparisons]
     body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", "![How much less the hybrid has than the "
                         "Transformer, with 95 % intervals](figures/reference/verdict.png)", *paragraphs, "\n".join(rows)])

@@ -40,7 +40,7 @@ def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
 
 
 def training_runs(report: Report) -> pd.DataFrame:
-    """One row a training run."""
+    """One row a training run: accuracy and loss are teacher-forced, `said` is the share of tokens said freely."""
     rows = []
     for core, regime, runs in report.regimes():
         for run in runs:
@@ -49,24 +49,25 @@ def training_runs(report: Report) -> pd.DataFrame:
                    "steps": str(r["steps"]),
                    **{f"to {float(k):.1%}".replace(".0%", "%"): str(v or "never") for k, v in r["steps_to"].items()},
                    "loss": f"{r['memorised']['loss']:.4f}", "accuracy": f"{r['memorised']['accuracy']:.2%}",
-                   "unseen accuracy": f"{r['unseen']['accuracy']:.1%}" if r["unseen"] else "",
-                   "said freely": "", "training s": f"{r['training_s']:.1f}", "run": run.name}
+                   "unseen": f"{r['unseen']['accuracy']:.1%}" if r["unseen"] else "",
+                   "said": "", "seconds": f"{r['training_s']:.1f}", "run": run.name}
             if heard:
                 known = memorised_ids(run, heard)
-                row["said freely"] = f"{np.mean([s['token_match'] for s in heard.result['sentences'] if s['id'] in known]):.1%}"
+                row["said"] = f"{np.mean([s['token_match'] for s in heard.result['sentences'] if s['id'] in known]):.1%}"
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def step_times(run: Record) -> pd.DataFrame:
-    """Median of the processes' medians, and their t interval."""
-    rows = []
-    for core, parameters in run.result["parameters"].items():
-        row = {"core": core, "parameters": f"{parameters:,}", "in the core": f"{run.result['core_parameters'][core]:,}"}
-        for part in TIMES:
+    """A column a core: parameters, then the median of the processes' medians and their t interval in ms."""
+    rows = [{"quantity": label} | {core: f"{count:,}" for core, count in run.result[key].items()}
+            for label, key in (("parameters", "parameters"), ("of them in the core", "core_parameters"))]
+    for part in TIMES:
+        row = {"quantity": part.removesuffix("_ms") + ", ms"}
+        for core in run.result["parameters"]:
             values = [median(p[core][part]) for p in run.result["processes"]]
             i = t_interval(values)
-            row[part.removesuffix("_ms") + " ms"] = f"{median(values):.2f} ({i.low:.2f} to {i.high:.2f})"
+            row[core] = f"{median(values):.2f} ({i.low:.2f} to {i.high:.2f})"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -79,7 +80,7 @@ def lengths(run: Record) -> pd.DataFrame:
             row = {"core": core, "milliseconds": name}
             row |= {f"{frames} frames": f"{median(values):.1f}" for frames, values in curve(run, core, part).items()}
             i = t_interval(exponents(run, core, part))
-            rows.append({**row, "exponent": f"{i.mean:.2f} ({i.low:.2f} to {i.high:.2f})"})
+            rows.append({**row, "exponent": f"{i.mean:.2f}" + (f" ({i.low:.2f} to {i.high:.2f})" if i.n > 1 else "")})
     return pd.DataFrame(rows)
 
 
