@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -116,7 +115,7 @@ def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> 
             recent = []
         if time.monotonic() - saved > 60 * minutes_between or step + 1 == steps:
             checkpoint.write(path, model, optimiser, {"step": step + 1})
-            write_atomic(out, save(model.exported()))
+            write_atomic(out, model.packed())
             saved = time.monotonic()
 
 

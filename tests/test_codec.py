@@ -77,12 +77,14 @@ def test_commitment_reaches_the_encoder_from_every_codebook():
     assert torch.equal(y.grad, torch.ones_like(y)) and codes.shape == (4, 2, 40)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "of another kind"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "flipped in a weight", "empty", "of another kind"])
 def test_a_damaged_codec_file_is_one_clear_line(damage, tmp_path):
     path = tmp_path / "codec.safetensors"
     content = bytearray(EMBEDDED.read_bytes())
     if damage == "flipped":
         content[9] ^= 0x40                                      # in the header
+    elif damage == "flipped in a weight":
+        content[-1] ^= 1
     elif damage == "of another kind":
         from safetensors.torch import save
         content = save({"x": torch.zeros(3)})
@@ -113,6 +115,7 @@ def test_unknown_codec_and_damaged_or_absent_pretrained_files(tmp_path, official
         load_codec("encodec_24khz")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickle_is_not_executed(tmp_path):
     import pickle
     evil = tmp_path / "evil.th"

@@ -14,7 +14,7 @@ torch.ones(200, 200) @ torch.ones(200, 200)             # start what torch start
 with measure_memory() as memory:
     import time
     block = torch.ones({numbers})                       # float32
-    time.sleep(0.3)
+    time.sleep(1)
 print(json.dumps([memory.peak, memory.average]))
 """
 

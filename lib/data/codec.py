@@ -2,6 +2,7 @@
 
 Both give ceil(samples / 320) frames of `codebooks` codes in 0..1023, and share `encode` and `decode`.
 """
+import hashlib
 import importlib
 import math
 import sys
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import REPOSITORY
-from ..records import file_digest
+from ..records import digest, file_digest
 
 SAMPLE_RATE, HOP, BINS, MAX_CODEBOOKS = 24_000, 320, 1024, 8
 FRAME_RATE = SAMPLE_RATE / HOP
@@ -137,6 +138,15 @@ class FrameCodec(nn.Module):
         unused = ("embed_avg", "cluster_size", "inited")
         return {k: v.detach().half().contiguous() for k, v in self.state_dict().items() if not k.endswith(unused)}
 
+    def packed(self) -> bytes:
+        """The codec file: the exported tensors, with their digest beside them."""
+        tensors = self.exported()
+        return save(tensors, {"digest": _tensor_digest(tensors)})
+
+
+def _tensor_digest(tensors: dict[str, Tensor]) -> str:
+    return digest({name: hashlib.sha256(t.numpy().tobytes()).hexdigest() for name, t in tensors.items()})
+
 
 class Codec:
     """A codec with its weights: audio (samples,) float32 at 24 kHz to codes (codebooks, frames) and back."""
@@ -185,8 +195,11 @@ def load_codec(name: str = "embedded") -> Codec:
 def _load_frame_codec(name: str, path: Path) -> Codec:
     model = FrameCodec().eval()
     try:
-        weights = {k: v.float() for k, v in load_file(path).items()}
-        missing, unexpected = model.load_state_dict(weights, strict=False)
+        with safe_open(path, "pt") as file:
+            weights, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
+        if metadata.get("digest") != _tensor_digest(weights):
+            raise ValueError("its contents are not what was written")
+        missing, unexpected = model.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
         if unexpected or any(k in model.exported() for k in missing):
             raise ValueError("its tensors are not those of the embedded codec")
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:

@@ -144,11 +144,9 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
         axis.plot(sign * c.interval.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
     axis.axvline(0, color="black", linewidth=1)
     axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun for c in reversed(drawn)])
-    axis.set_xscale("symlog", linthresh=100)
     left, right = axis.get_xlim()
-    axis.set(xlim=(max(left, -1000), min(right, 1000)), ylim=(-0.6, len(drawn) - 0.4),
-             xlabel=f"advantage of {drawn[0].a} over {drawn[0].b}: % of the latter (points where shares are compared)")
-    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
+             xlabel=f"advantage of {drawn[0].a} over {drawn[0].b} (%)")
     return figure
 
 

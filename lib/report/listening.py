@@ -2,6 +2,7 @@
 from html import escape
 
 import ipywidgets as widgets
+import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, display
 
@@ -49,7 +50,9 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], codec: Code
                 print(f"{core.value} has no run in the regime {regime.value}")
                 return
             chosen = {k: everything[k] for k in ("speech", "codec", name)}
-            display(figures.sounds(chosen, clips[i].text), HTML(players(chosen, clips[i].text)))
+            figure = figures.sounds(chosen, clips[i].text)
+            display(figure, HTML(players(chosen, clips[i].text)))
+            plt.close(figure)
 
     for control in (sentence, core, regime):
         control.observe(show, "value")
