@@ -34,6 +34,7 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
     """Tokens (…) from logits (…, bins). Nucleus sampling after Holtzman et al. 2020."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
+    logits = logits.cpu()                                               # the generator's device: same draws everywhere
     sorted_logits, tokens = (logits / sampling.temperature).sort(-1, descending=True)
     p = sorted_logits.softmax(-1)
     p[..., sampling.top_k:] = 0
@@ -52,8 +53,8 @@ def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampli
     delayed = model.config.pattern == "delay"
     steps = frames + (model.codebooks - 1 if delayed else 0)
     generator = torch.Generator().manual_seed(sampling.seed)
-    ids = torch.tensor([encode(text)])
-    codes = torch.full((1, model.codebooks, steps + 1), START)          # frame 0 is the start
+    ids = torch.tensor([encode(text)], device=model.offsets.device)
+    codes = torch.full((1, model.codebooks, steps + 1), START, device=ids.device)  # frame 0 is the start
     causal = model.config.regime == "causal"
     begin = time.perf_counter()
     state = model.initial_state(ids, steps) if causal else None
@@ -75,7 +76,7 @@ def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampli
     said = undelay(said) if delayed else said
     said = said.clamp_max(BINS - 1)
     made = said.shape[1]
-    return said.numpy().astype(np.int16), {
+    return said.cpu().numpy().astype(np.int16), {
         "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds,
         "real_time_factor": seconds / (made / FRAME_RATE)}
 

@@ -19,7 +19,7 @@ from .data.codec import BINS, load_codec
 from .data.text import ALPHABET
 from .metrics import cost
 from .models.codec_lm import CodecLM, losses
-from .train import build, make_optimiser, progress_bar
+from .train import DEVICE, build, make_optimiser, progress_bar
 
 CHARACTERS = 48         # of text in every measurement
 DECODED = 60            # frames of a timed decoding
@@ -30,8 +30,9 @@ LEAST_SECONDS = 0.3     # spent on each core at each length of the length curve,
 def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     """Random codes (1, codebooks, frames), lengths (1,) and text (1, characters)."""
     generator = torch.Generator().manual_seed(0)
-    return (torch.randint(BINS, (1, model.codebooks, frames), generator=generator), torch.tensor([frames]),
-            torch.randint(len(ALPHABET), (1, CHARACTERS), generator=generator))
+    return tuple(t.to(DEVICE) for t in (
+        torch.randint(BINS, (1, model.codebooks, frames), generator=generator), torch.tensor([frames]),
+        torch.randint(len(ALPHABET), (1, CHARACTERS), generator=generator)))
 
 
 def synchronise() -> None:
@@ -74,7 +75,7 @@ def decode_times(model: CodecLM, start: int, frames: int) -> dict[str, float]:
     _, _, text = example(model, 1)
     state, prefill_ms = timed(lambda: model.initial_state(text, start + frames))
     move(state, start)
-    previous = torch.zeros(1, model.codebooks, dtype=torch.long)
+    previous = torch.zeros(1, model.codebooks, dtype=torch.long, device=DEVICE)
 
     def decode():
         codes = previous

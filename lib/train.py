@@ -19,10 +19,16 @@ from .metrics import cost, learning
 from .models.codec_lm import CodecLM, losses
 
 LEVELS = (0.5, 0.9, 0.95, 0.999)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def build(config: ModelConfig) -> CodecLM:
-    return CodecLM(config, len(ALPHABET))
+    return CodecLM(config, len(ALPHABET)).to(DEVICE)
+
+
+def batch(tokens: list[Tokens], pattern: str) -> list[torch.Tensor]:
+    """Codes (batch, codebooks, frames), lengths (batch,) and text (batch, characters), where the model is."""
+    return [tensor.to(DEVICE) for tensor in collate(tokens, pattern)]
 
 
 def study_tokens(study: Study) -> tuple[list[Tokens], list[Tokens]]:
@@ -55,9 +61,10 @@ def identity(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens]) 
             "codec": tokens[0].codec, "alphabet": ALPHABET, "code": records.code_digest("models/*.py", "train.py")}
 
 
-def train_step(model: CodecLM, optimiser: torch.optim.Optimizer, batch: tuple, clip_norm: float) -> tuple[float, torch.Tensor]:
+def train_step(model: CodecLM, optimiser: torch.optim.Optimizer, example: list[torch.Tensor],
+               clip_norm: float) -> tuple[float, torch.Tensor]:
     """One step on (codes, lengths, text): cross-entropy per token, and accuracy per codebook."""
-    codes, lengths, text = batch
+    codes, lengths, text = example
     logits, end = model(codes, text)
     cross_entropy, end_loss, right = losses(logits, end, codes, lengths)
     optimiser.zero_grad(set_to_none=True)
@@ -72,7 +79,7 @@ def evaluate(model: CodecLM, tokens: list[Tokens]) -> dict:
     """Teacher-forced cross-entropy and accuracy, per codebook and over all, mean over clips."""
     rows = []
     for one in tokens:
-        codes, lengths, text = collate([one], model.config.pattern)
+        codes, lengths, text = batch([one], model.config.pattern)
         cross_entropy, _, right = losses(*model(codes, text), codes, lengths)
         rows.append(torch.cat([cross_entropy[None], right]))
     mean = torch.stack(rows).mean(0)
@@ -118,7 +125,7 @@ def _memorised(model: CodecLM, tokens: list[Tokens], progress: dict, config: Tra
 
 def _memorise(model, optimiser, config, tokens, progress, path, checkpoint_seconds) -> None:
     """Train in place, from where `progress` is to the accuracy or the steps of `config`."""
-    batches = [collate([t], config.model.pattern) for t in tokens]
+    batches = [batch([t], config.model.pattern) for t in tokens]
     sequence = order(config.clips, config.steps, config.seed)
     bar = progress_bar(config.steps, f"{config.model.core} {config.model.regime} seed {config.seed}", len(progress["loss"]))
     saved = time.monotonic()
