@@ -52,12 +52,12 @@ class Study:
     limit: int = 300                # frames after which generation is cut off
     codec_sentences: int = 8        # held-out sentences on which the codec is measured
     processes: int = 5              # fresh processes behind a headline timing
-    repeats: int = 8                # timed repeats of each core in each process
+    repeats: int = 6                # timed repeats of each core in each process
     frames: int = 300               # length of the headline timing: 4 seconds
     lengths: tuple[int, ...] = (75, 300, 1200, 2400, 4800)
     memory_processes: int = 3       # fresh processes behind a headline figure of memory
     length_processes: int = 2       # fresh processes behind the curves against length
-    memory_lengths: tuple[int, ...] = (300, 1200, 4800)
+    memory_lengths: tuple[int, ...] = (300, 4800)
 
     def runs(self, core: str) -> list[TrainConfig]:
         """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""

@@ -23,7 +23,7 @@ from .train import DEVICE, build, make_optimiser, progress_bar
 
 CHARACTERS = 48         # of text in every measurement
 DECODED = 60            # frames of a timed decoding
-MEMORY_STEPS = 3        # training steps of a memory measurement
+MEMORY_STEPS = 2        # training steps of a memory measurement: from the second on Adam's moments are there
 LEAST_SECONDS = 0.3     # spent on each core at each length of the length curve, in each process
 
 

@@ -28,8 +28,14 @@ def stoi(reference: np.ndarray, other: np.ndarray, rate: int = 24_000) -> float:
 
 
 def mel_cepstral_distortion(reference: np.ndarray, other: np.ndarray, coefficients: int = 13) -> float:
-    """MCD in dB of aligned signals over cepstral coefficients 1..13 (Kubichek 1993); no time warping."""
-    a, b = (dct(log_mel(x) * np.log(10) / 20, axis=0, norm="ortho")[1:coefficients + 1] for x in (reference, other))
+    """MCD in dB of aligned signals over cepstral coefficients 1..13 (Kubichek 1993); no time warping.
+
+    What lies 60 dB under the reference's peak is silence in both: a codec's hiss there would outweigh all speech.
+    """
+    mels = [log_mel(x) for x in (reference, other)]
+    floor = mels[0].max() - 60
+    # c_m of log|S| = c_0 / 2 + sum c_m cos: then MCD is the root mean square difference of the smoothed spectra in dB
+    a, b = (dct(np.maximum(mel, floor) * np.log(10) / 20, axis=0)[1:coefficients + 1] / len(mel) for mel in mels)
     frames = min(a.shape[1], b.shape[1])
     difference = a[:, :frames] - b[:, :frames]
     return float(10 / np.log(10) * np.sqrt(2 * (difference ** 2).sum(0)).mean())
