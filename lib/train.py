@@ -17,6 +17,7 @@ from .data.text import ALPHABET
 from .data.tokens import Tokens, collate, tokenise
 from .metrics import cost, learning
 from .models.codec_lm import CodecLM, losses
+from .models.cores import build_core
 
 LEVELS = (0.5, 0.9, 0.95, 0.999)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,7 +33,9 @@ def batch(tokens: list[Tokens], pattern: str) -> list[torch.Tensor]:
 
 
 def study_tokens(study: Study) -> tuple[list[Tokens], list[Tokens]]:
-    """Tokens of the clips to memorise and of the sentences never trained on."""
+    """Tokens of the clips to memorise and of the sentences never trained on; an unknown core or size is refused first."""
+    for core in study.cores:
+        build_core(core, study.size, causal=True)
     codec = load_codec(study.codec)
     return tuple([tokenise(clip, codec, study.codebooks) for clip in clips]
                  for clips in (memorised(study.clips, study.voice), unseen(study.listen_unseen, study.voice)))
