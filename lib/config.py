@@ -56,7 +56,7 @@ class Study:
     frames: int = 300               # length of the headline timing: 4 seconds
     lengths: tuple[int, ...] = (75, 300, 1200, 2400, 4800)
     memory_processes: int = 3       # fresh processes behind a headline figure of memory
-    length_processes: int = 2       # fresh processes behind the curves against length
+    length_processes: int = 3       # fresh processes behind the curves against length
     memory_lengths: tuple[int, ...] = (300, 4800)
 
     def runs(self, core: str) -> list[TrainConfig]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import torch
@@ -24,7 +25,7 @@ from .train import DEVICE, build, make_optimiser, progress_bar
 CHARACTERS = 48         # of text in every measurement
 DECODED = 60            # frames of a timed decoding
 MEMORY_STEPS = 2        # training steps of a memory measurement: from the second on Adam's moments are there
-LEAST_SECONDS = 0.3     # spent on each core at each length of the length curve, in each process
+LEAST_SECONDS = 0.2     # spent on each core at each length of the length curve, in each process
 
 
 def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,14 +211,14 @@ def profile_memory(study: Study, size: str, lengths: tuple[int, ...], processes:
     settings = {"configs": configs, "lengths": lengths, "processes": processes}
 
     def measure() -> dict:
+        tasks = [(process, frames, config) for process in range(processes) for frames in lengths for config in configs]
         rows: dict[str, list] = {core: [] for core in study.cores}
-        bar = progress_bar(processes * len(lengths) * len(configs), f"memory, size {size}")
-        for process in range(processes):
-            for frames in lengths:
-                for config in configs:
-                    row = in_fresh_process("memory", config=config, frames=frames)
-                    rows[config["core"]].append({"process": process, **row})
-                    bar.update()
+        bar = progress_bar(len(tasks), f"memory, size {size}")
+        with ThreadPoolExecutor(2) as pool:         # memory, unlike time, is the same with a neighbour
+            measured = pool.map(lambda task: in_fresh_process("memory", config=task[2], frames=task[1]), tasks)
+            for (process, _, config), row in zip(tasks, measured):
+                rows[config["core"]].append({"process": process, **row})
+                bar.update()
         bar.close()
         return {"size": size, "cores": rows}
     return _record("memory", settings, measure)

@@ -17,14 +17,14 @@ SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over
 def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    return (f"size {s.size}, batch 1, {_device(run)}; learning: {s.clips} memorised clip{'s' * (s.clips > 1)} of {VOICES}; "
-            f"cost: {s.frames} frames")
+    return (f"{_device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {VOICES}; "
+            f"cost at {s.frames} frames)")
 
 
 def _sweep_scope(report: Report) -> str:
     run = report.lengths
     longest = max(row["frames"] for row in next(iter(run.result["processes"][0].values())))
-    return f"size {run.result['size']}, batch 1, {_device(run)}, random codes of up to {longest:,} frames"
+    return f"{_device(run)} at size {run.result['size']}, batch 1 (random codes of up to {longest:,} frames)"
 
 
 def judgements(report: Report, samples: Results) -> list[Judgement]:
@@ -41,7 +41,7 @@ def _device(run: Record) -> str:
 def matched(report: Report) -> list[Comparison]:
     """The comparisons in which all cores have the same number of parameters."""
     run = report.steps_matched
-    where = f"size {run.result['size']}, batch 1, {_device(run)}, random codes of {report.study.frames} frames"
+    where = f"{_device(run)} at size {run.result['size']}, batch 1 (random codes of {report.study.frames} frames)"
     return headline(step_samples(run), metrics=("core_parameters", "step_ms", "decode_ms"), scope=where)
 
 
@@ -57,6 +57,9 @@ def answer(report: Report, comparisons: list[Comparison], judged: list[Judgement
                      "(parameters, memory, part of the time) says nothing about the architecture.")
     if report.steps_matched:
         words.append(f"With equal parameters: {' '.join(c.sentence for c in matched(report))}")
+    if report.lengths:
+        words.append(f"Against length, at size {report.lengths.result['size']}: "
+                     + " ".join(crossovers(report.lengths, ("transformer", "mamba_conv"))))
     words.append(f"Of the {len(judged)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
                  f"{counts[NOT_REPRODUCED]} are not, {counts[CONTRADICTS]} contradict the report itself, and "
                  f"{counts[NOT_COMPARABLE]} cannot be compared.")
@@ -79,9 +82,9 @@ def leak_sentences(report: Report) -> list[str]:
     return out
 
 
-def crossovers(run: Record) -> list[str]:
-    """For each pair of cores, the measured lengths between which the faster training step changes hands."""
-    cores = list(run.result["processes"][0])
+def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
+    """For each pair of cores, the measured lengths between which the faster one changes, by the medians."""
+    cores = [core for core in run.result["processes"][0] if core in cores or not cores]
     out = []
     for part, noun in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
         for i, a in enumerate(cores):
