@@ -15,7 +15,7 @@ COUNTS = (2, 4, 8)
 def codec_quality(study: Study) -> records.Record:
     """STOI and mel-cepstral distortion of the round trip with 2, 4 and 8 codebooks, and how evenly codes are used."""
     codec = load_codec(study.codec)
-    clips = speak(sentences("test")[:study.codec_sentences], study.voice)
+    clips = list(speak(sentences("test")[:study.codec_sentences], study.voice))
     what = {"codec": codec.identity, "sentences": [c.text for c in clips], "voice": study.voice, "counts": COUNTS,
             "code": records.code_digest("preprocess.py", "data/*.py", "metrics/speech.py")}
     finished = records.find("codec_quality", what)

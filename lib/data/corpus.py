@@ -1,6 +1,8 @@
 """The embedded corpus: sentences written for this project, spoken by espeak-ng."""
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -37,11 +39,11 @@ def sentences(split: str) -> list[Sentence]:
         return [Sentence(**row) for row in rows if row["split"] == split]
 
 
-def speak(chosen: list[Sentence], voice: str, longest: float | None = None) -> list[Clip]:
-    """Clips of sentences, cut at `longest` seconds where that is given."""
+def speak(chosen: list[Sentence], voice: str, longest: float | None = None) -> Iterator[Clip]:
+    """Clips of sentences, cut at `longest` seconds where that is given; spoken as they are asked for."""
     spoken = synthesise(Utterance(normalise(s.text), voice) for s in chosen)
-    return [Clip(s.id, s.text, speech.audio[:longest and int(longest * SAMPLE_RATE)], tuple(speech.words))
-            for s, speech in zip(chosen, spoken, strict=True)]
+    for s, speech in zip(chosen, spoken, strict=True):
+        yield Clip(s.id, s.text, speech.audio[:longest and int(longest * SAMPLE_RATE)], tuple(speech.words))
 
 
 def memorised(count: int, voice: str) -> list[Clip]:
@@ -49,12 +51,13 @@ def memorised(count: int, voice: str) -> list[Clip]:
     chosen = (sentences("seed") + sentences("train"))[:count]
     if not 1 <= count == len(chosen):
         raise ValueError(f"{count} clips asked for: the corpus has 1 to {len(chosen)}")
-    return speak(chosen, voice, LONGEST_CLIP)
+    return list(speak(chosen, voice, LONGEST_CLIP))
 
 
 def unseen(count: int, voice: str) -> list[Clip]:
     """The first `count` test sentences whose speech is at most 4 seconds long: a list fixed beforehand."""
-    clips = [c for c in speak(sentences("test"), voice) if len(c.audio) <= LONGEST_CLIP * SAMPLE_RATE]
+    short = (c for c in speak(sentences("test"), voice) if len(c.audio) <= LONGEST_CLIP * SAMPLE_RATE)
+    clips = list(islice(short, count))
     if count > len(clips):
         raise ValueError(f"{count} unseen sentences asked for: the corpus has {len(clips)} of at most 4 seconds")
-    return clips[:count]
+    return clips

@@ -5,6 +5,7 @@ from statistics import median
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython.display import Image
 from matplotlib.figure import Figure
 
 from ..metrics.learning import passes
@@ -175,10 +176,10 @@ def leak(report: Report) -> Figure:
     return figure
 
 
-def keep(figure: Figure, study: str, name: str) -> Figure:
-    """Write a figure to figures/<study>/<name>.png, and hand it on to be shown (closed, or a notebook shows it twice)."""
+def keep(figure: Figure, study: str, name: str) -> Image:
+    """Write a figure to figures/<study>/<name>.png, and hand on that picture to be shown, drawn once."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     plt.close(figure)
     write_atomic(figures_root(study) / f"{name}.png", content.getvalue())
-    return figure
+    return Image(content.getvalue())
