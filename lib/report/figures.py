@@ -7,6 +7,7 @@ import numpy as np
 import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
@@ -81,6 +82,12 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
         axes[2].set(xscale="log", yscale="log", xlabel="frames (75 a second)", title="peak memory (MB)")
         axes[2].legend(fontsize=8)
     axes[0].legend()
+    for axis in axes:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_locator(NullLocator())
+            side.set_major_formatter("{x:g}")
     return figure
 
 
