@@ -1,7 +1,6 @@
 """Train the embedded codec: `python -m lib.train_codec` (or `make codec`). Resumes where it was stopped.
 
-Loss: log-mel at three scales, complex STFT and waveform, all L1, and the quantiser's commitment. No discriminator:
-on two CPU cores its steps buy less intelligibility than they cost.
+Loss: log-mel at three scales, complex STFT and waveform, all L1, and the quantiser's commitment; no discriminator.
 """
 import argparse
 import math
