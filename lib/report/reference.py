@@ -69,7 +69,7 @@ def _update_readme(chosen: Study, report: results.Report, samples: claims.Result
     comparisons = claims.headline(samples, scope=prose.scope(report))
     paragraphs = prose.answer(report, comparisons, prose.judgements(report, samples))
     rows = [f"- {c.sentence}" for c in comparisons]
-    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", "![How much less the hybrid has than the "
+    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", "![How far the hybrid is ahead of the "
                         "Transformer, with 95 % intervals](figures/reference/verdict.png)", *paragraphs, "\n".join(rows)])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
