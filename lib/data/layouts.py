@@ -1,0 +1,260 @@
+"""The folders that speech comes in: which layout one has, and what its transcripts say of each clip.
+
+LJSpeech               metadata.csv (id|text or id|text|normalised text, no quoting), wavs/<id>.wav
+Common Voice           train.tsv, dev.tsv, test.tsv or validated.tsv (path, sentence, client_id, locale), clips/
+Multilingual LibriSpeech   transcripts.txt (id, tab, text), audio/<speaker>/<book>/<id>.flac, or both in train, dev, test
+tokens                 corpus.json (codec, codebooks, frame_rate, language), metadata.csv (id|text), codes/<id>.npy
+
+Text and names are data here: no path that leaves the folder is opened, and codes are loaded without pickle.
+"""
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from .audio import Unusable
+
+BINS = 1024
+SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+KNOWN = ("LJSpeech (metadata.csv and wavs/), Common Voice (train.tsv or validated.tsv and clips/), Multilingual LibriSpeech "
+         "(transcripts.txt and audio/), codes (corpus.json, metadata.csv and codes/)")
+FIELDS = {"codec": str, "codebooks": int, "frame_rate": (int, float), "language": str}      # of corpus.json
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a transcript says of a clip; `file` is a path in the corpus folder."""
+    id: str
+    text: str
+    file: str
+    split: str = ""         # train, validation or test, where the corpus says so
+    speaker: str = ""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A clip that is not used, and why."""
+    id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    kind: str
+    folder: Path
+    transcripts: tuple[tuple[str, str], ...]    # (file, split), paths in the folder
+    sounds: tuple[str, ...]                     # folders of the clips
+    language: str = ""                          # where the corpus says so
+    codec: str = ""                             # of tokens, as are the next
+    codebooks: int = 0
+    frame_rate: float = 0.0
+
+
+def recognise(folder: Path) -> Layout:
+    """The layout of a corpus folder; ValueError, in one line, where it has none that is known."""
+    try:
+        names = {entry.name for entry in os.scandir(folder)}
+    except FileNotFoundError:
+        raise ValueError(f"no folder {folder}: give the folder of a corpus") from None
+    except OSError as error:
+        raise ValueError(f"corpus folder {folder} cannot be read ({error.strerror}): give a readable folder") from None
+    if not names:
+        raise ValueError(f"corpus folder {folder} is empty: put a corpus there, such as {KNOWN}")
+    if "corpus.json" in names:
+        layout = Layout("tokens", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"))
+    elif "wavs" in names or "metadata.csv" in names:
+        layout = Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",))
+    elif "clips" in names or any(n.endswith(".tsv") for n in names):
+        tables = _tables(folder, names)
+        layout = Layout("Common Voice", folder, tables, ("clips",), _first_locale(folder / tables[0][0]))
+    elif {"transcripts.txt", "audio"} & names:
+        layout = Layout("Multilingual LibriSpeech", folder, (("transcripts.txt", ""),), ("audio",))
+    elif parts := [p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & set(os.listdir(folder / p))]:
+        layout = Layout("Multilingual LibriSpeech", folder, tuple((f"{p}/transcripts.txt", SPLITS[p]) for p in parts),
+                        tuple(f"{p}/audio" for p in parts))
+    else:
+        raise ValueError(f"corpus folder {folder} has none of the known layouts: {KNOWN}")
+    for name in (*(t for t, _ in layout.transcripts), *layout.sounds):
+        if not (folder / name).exists():
+            raise ValueError(f"{folder / name} is missing, which layout {layout.kind} needs: put it there")
+    return layout
+
+
+def _described(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({str(error)[:80]}): write {', '.join(FIELDS)} there") from None
+    for name, kind in FIELDS.items():
+        value = values.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or kind is not str and not 0 < value < 10_000:
+            raise ValueError(f"{path}: {name} is {value!r}: give "
+                             + ("a text" if kind is str else "a whole number above 0" if kind is int else "a number above 0"))
+    return {name: values[name] for name in FIELDS}
+
+
+def _tables(folder: Path, names: set[str]) -> tuple[tuple[str, str], ...]:
+    """Common Voice's tables: those of the splits, else validated.tsv, else the only one that lists clips."""
+    splits = tuple((f"{name}.tsv", split) for name, split in SPLITS.items() if f"{name}.tsv" in names)
+    if splits or "validated.tsv" in names:
+        return splits or (("validated.tsv", ""),)
+    tables = [n for n in sorted(names) if n.endswith(".tsv") and {"path", "sentence"} <= set(next(_rows(folder / n, "\t"))[1])]
+    if len(tables) != 1:
+        raise ValueError(f"corpus folder {folder} has {len(tables)} tables with columns path and sentence: one is needed, or "
+                         "train.tsv, dev.tsv and test.tsv, or validated.tsv")
+    return ((tables[0], ""),)
+
+
+def _first_locale(table: Path) -> str:
+    rows = _rows(table, "\t")
+    head = next(rows)[1]
+    return dict(zip(head, next(rows, (0, []))[1])).get("locale", "")
+
+
+def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of a transcript in UTF-8; ValueError where it is empty or not that."""
+    number = 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if text.strip():
+                    yield number, text.split(separator)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (line {number}, byte {error.object[error.start]:#x}): convert it, for instance "
+                         "with iconv -t UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): make it readable") from None
+    if not number:
+        raise ValueError(f"{path} is empty: it must list the clips with their text")
+
+
+def entries(layout: Layout) -> Iterator[Entry | SetAside]:
+    """Every clip that the transcripts name, in order, then every sound that they do not name."""
+    seen: dict[str, str] = {}
+    read = {"Common Voice": _common_voice, "Multilingual LibriSpeech": _mls}.get(layout.kind, _piped)
+    for transcript, split in layout.transcripts:
+        for line, found in read(layout, transcript, split):
+            if found.id in seen:
+                raise ValueError(f"{layout.folder}: id {found.id!r} stands twice, in {seen[found.id]} and in {transcript} "
+                                 f"line {line}: keep one")
+            seen[found.id] = f"{transcript} line {line}"
+            yield _checked(found, layout) if isinstance(found, Entry) else found
+    if layout.kind != "Common Voice":           # whose clips/ holds more than its splits list
+        for file in _files(layout):
+            path = PurePosixPath(file)
+            names = {path.stem, str(path.relative_to(layout.sounds[0]).with_suffix(""))} \
+                if file.startswith(layout.sounds[0] + "/") else {path.stem}
+            if not names & seen.keys():
+                yield SetAside(path.stem, file, "no transcript: add its text, or ignore it")
+
+
+def _piped(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
+    for line, (id, *texts) in _rows(layout.folder / transcript, "|"):
+        if not texts:
+            yield line, SetAside(f"line {line}", transcript, "no separator: a line is id|text")
+            continue
+        text = texts[1] if layout.kind == "LJSpeech" and len(texts) > 1 and texts[1].strip() else texts[0]
+        yield line, Entry(id.strip(), text.strip(), _find(layout, id.strip()), split)
+
+
+def _common_voice(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
+    rows = _rows(layout.folder / transcript, "\t")
+    head = next(rows)[1]
+    if not {"path", "sentence"} <= set(head):
+        raise ValueError(f"{layout.folder / transcript} has columns {', '.join(head)[:80]!r}: path and sentence are needed")
+    for line, fields in rows:
+        row = dict(zip(head, fields))
+        if len(fields) <= max(head.index("path"), head.index("sentence")):
+            yield line, SetAside(f"{transcript} line {line}", transcript, "fewer columns than the head of the table")
+            continue
+        name = row["path"] if PurePosixPath(row["path"]).suffix else row["path"] + ".mp3"
+        yield line, Entry(PurePosixPath(name).stem, row["sentence"].strip(), f"clips/{name}", split, row.get("client_id", ""))
+
+
+def _mls(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
+    folder = str(PurePosixPath(transcript).parent / "audio")
+    for line, (id, *texts) in _rows(layout.folder / transcript, "\t"):
+        if not texts:
+            yield line, SetAside(f"{transcript} line {line}", transcript, "no separator: a line is id, a tab, text")
+            continue
+        speaker, *book = id.split("_")[:2]
+        nested = f"{folder}/{speaker}/{book[0]}/{id}" if book else f"{folder}/{id}"
+        file = next((f for f in (_find(layout, nested, ""), _find(layout, f"{folder}/{id}", ""))
+                     if (layout.folder / f).is_file()), f"{nested}.flac") if _inside(id) else f"{folder}/{id}"
+        yield line, Entry(id, texts[0].strip(), file, split, speaker if book else "")
+
+
+def _find(layout: Layout, id: str, folder: str | None = None) -> str:
+    """Path of a clip in the corpus folder, with the ending that it has."""
+    stem = f"{layout.sounds[0]}/{id}" if folder is None else id
+    endings = (".npy",) if layout.kind == "tokens" else SOUNDS
+    if not _inside(stem):
+        return stem
+    return next((stem + e for e in endings if (layout.folder / (stem + e)).is_file()), stem + endings[0])
+
+
+def _inside(path: str) -> bool:
+    return ".." not in PurePosixPath(path).parts and not path.startswith("/") and "\0" not in path
+
+
+def _checked(entry: Entry, layout: Layout) -> Entry | SetAside:
+    reason = None
+    if not entry.id or not _inside(entry.file) or entry.id.startswith("/"):
+        reason = "its name leaves the corpus folder: rename it"
+    elif not entry.text:
+        reason = "empty text: write what is said"
+    elif any(ord(c) < 32 and c != "\t" or c == "\x7f" for c in entry.text):
+        reason = "control characters in the text: remove them"
+    elif not (layout.folder / entry.file).exists():
+        reason = "no audio for this transcript: add the file, or remove the line" if layout.kind != "tokens" else \
+            "no codes for this transcript: add the file, or remove the line"
+    return SetAside(entry.id, entry.file, reason) if reason else entry
+
+
+def _files(layout: Layout) -> Iterator[str]:
+    """Paths of all sounds or codes in the corpus folder, sorted folder by folder."""
+    endings = (".npy",) if layout.kind == "tokens" else SOUNDS
+    for sounds in layout.sounds:
+        for folder, folders, files in os.walk(layout.folder / sounds):
+            folders.sort()
+            for name in sorted(files):
+                if name.lower().endswith(endings):
+                    yield Path(folder, name).relative_to(layout.folder).as_posix()
+
+
+def listing(layout: Layout) -> str:
+    """sha256 over name, size and time of change of all transcripts and clips: changes when any of them does."""
+    total = hashlib.sha256()
+    for name in (*(t for t, _ in layout.transcripts), *_files(layout)):
+        try:
+            stat = (layout.folder / name).stat()
+            total.update(json.dumps([name, stat.st_size, stat.st_mtime_ns]).encode())
+        except OSError as error:
+            total.update(json.dumps([name, error.errno]).encode())
+    return total.hexdigest()
+
+
+def read_codes(path: Path, layout: Layout) -> np.ndarray:
+    """Codes (codebooks, frames) int16 of a clip that is already tokenised; Unusable where they cannot be."""
+    try:
+        codes = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise Unusable(f"cannot be read as an array of numbers ({str(error).splitlines()[0][:80]}): write it again") from None
+    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu" or codes.ndim != 2:
+        raise Unusable(f"no codes ({getattr(codes, 'dtype', 'an archive')} of shape {getattr(codes, 'shape', '?')}): integers, "
+                       "codebooks × frames, are needed")
+    if len(codes) != layout.codebooks:
+        raise Unusable(f"{len(codes)} codebooks, but corpus.json says {layout.codebooks}: correct one of them")
+    if not codes.size or codes.min() < 0 or codes.max() >= BINS:
+        raise Unusable("no frames: remove it" if not codes.size else
+                       f"codes out of range (from {codes.min()} to {codes.max()}): 0 to {BINS - 1} are possible")
+    return codes.astype(np.int16)
