@@ -1,4 +1,4 @@
-"""A training in the middle of itself as one safetensors file: weights, optimiser, random state, progress."""
+"""A training in the middle of itself as one sealed safetensors file: weights, optimiser, random state, progress."""
 import json
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .records import Damaged, write_atomic
+from .records import Damaged, seal, unseal, write_atomic
 
 
 def write(path: Path, model: nn.Module, optimiser: Optimizer, progress: dict) -> None:
@@ -18,13 +18,13 @@ def write(path: Path, model: nn.Module, optimiser: Optimizer, progress: dict) ->
         tensors |= {f"optimiser/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
     tensors["random"] = torch.get_rng_state()
     tensors["progress"] = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
-    write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}))
+    write_atomic(path, seal(save({k: v.contiguous() for k, v in tensors.items()})))
 
 
 def read(path: Path, model: nn.Module, optimiser: Optimizer) -> dict:
     """Restore what `write` wrote; returns its progress."""
     try:
-        tensors = load(path.read_bytes())
+        tensors = load(unseal(path))
         progress = json.loads(bytes(tensors["progress"].tolist()))
         model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
         states: dict[int, dict[str, Tensor]] = {}
@@ -34,7 +34,9 @@ def read(path: Path, model: nn.Module, optimiser: Optimizer) -> dict:
                 states.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["random"])
+    except Damaged:
+        raise Damaged(f"checkpoint {path} is damaged: delete it and the run starts afresh") from None
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise Damaged(f"checkpoint {path} is damaged ({reason}): delete it and the run starts afresh") from None
+        raise Damaged(f"checkpoint {path} does not fit ({reason}): delete it and the run starts afresh") from None
     return progress
