@@ -1,9 +1,15 @@
 """What a study is: every choice that a number in the report depends on, as frozen dataclasses."""
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from zlib import crc32
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+EMBEDDED = "embedded"           # the corpus and the codec that come with the project
+
+# Polish, 43 symbols; the index in this string is the id. There is no padding symbol: whoever pads uses its length.
+ALPHABET = " aąbcćdeęfghijklłmnńoópqrsśtuvwxyzźż,.?!-:;"
 
 
 def workspace() -> Path:
@@ -17,8 +23,14 @@ class ModelConfig:
     size: str = "seed"              # a size of lib.models.cores: seed, matched-3m
     regime: str = "causal"          # causal, or as_reported: the core can see the frame it is asked for
     pattern: str = "parallel"       # parallel, or delay: codebook k is k frames late
-    conditioning: str = "pooled"    # the mean of the encoded text, added to every frame
+    conditioning: str = "pooled"    # the mean of the encoded text on every frame, or prefix: the text before the audio
     codebooks: int = 4
+    language: str = "pl"            # whose rules write the text out
+    alphabet: str = ALPHABET        # what the text is indexed by
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.alphabet)
 
 
 @dataclass(frozen=True)
@@ -43,9 +55,13 @@ class Study:
     seeds: int = 3
     leaking: tuple[str, ...] = ("transformer", "mamba_conv")  # also trained as reported, one seed
     pattern: str = "parallel"
-    codec: str = "embedded"         # embedded, encodec_24khz, or the path of a codec file
+    conditioning: str = "pooled"
+    corpus: str = EMBEDDED          # or the folder of an own corpus
+    language: str | None = None     # of an own corpus, where it does not say
+    hold_out: str | None = None     # what splits do not share: sentence or speaker; None: the corpus's own splits
+    codec: str = EMBEDDED           # or encodec_24khz, or the path of a codec file
     codebooks: int = 4
-    voice: str = "pl"
+    voice: str = "pl"               # espeak-ng's, for the embedded corpus
     clips: int = 3
     steps: int = 400
     listen_unseen: int = 2          # sentences never trained on, generated in notebook 06
@@ -59,10 +75,19 @@ class Study:
     length_processes: int = 3       # fresh processes behind the curves against length
     memory_lengths: tuple[int, ...] = (300, 4800)
 
-    def runs(self, core: str) -> list[TrainConfig]:
+    @property
+    def label(self) -> str:
+        """The folder of figures/ that this study writes: its name, and which own corpus it reads."""
+        if self.corpus == EMBEDDED:
+            return self.name
+        return f"{self.name}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(self.corpus).name)}-{crc32(self.corpus.encode()):08x}"
+
+    def model(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> ModelConfig:
+        return ModelConfig(core, self.size, "causal", self.pattern, self.conditioning, self.codebooks, language, alphabet)
+
+    def runs(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> list[TrainConfig]:
         """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""
-        causal = TrainConfig(ModelConfig(core, self.size, pattern=self.pattern, codebooks=self.codebooks),
-                             clips=self.clips, steps=self.steps)
+        causal = TrainConfig(self.model(core, language, alphabet), clips=self.clips, steps=self.steps)
         runs = [replace(causal, seed=seed) for seed in range(self.seeds)]
         if core in self.leaking:
             runs.append(replace(causal, model=replace(causal.model, regime="as_reported")))
@@ -79,6 +104,8 @@ STUDIES = {s.name: s for s in (
           memory_lengths=(300, 1200, 4800, 19200)),
 )}
 
+CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"), "hold_out": ("sentence", "speaker")}
+
 
 def study(name: str, **overrides) -> Study:
     """The study of that name, with the fields that are not None in `overrides` replaced."""
@@ -91,4 +118,11 @@ def study(name: str, **overrides) -> Study:
         if value is not None and known[field] is int and (not isinstance(value, int) or value < 0):
             raise ValueError(f"parameter {field} is {value!r}: give a whole number, 0 or more")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items() if v is not None}
+    for field, choices in CHOICES.items():
+        if field in given and given[field] not in choices:
+            raise ValueError(f"no {field} {given[field]!r}: choose {' or '.join(choices)}")
+    for field in ("corpus", "codec"):
+        path = Path(given.get(field, EMBEDDED)).expanduser()
+        if str(path) != EMBEDDED and (field == "corpus" or path.is_file()):
+            given[field] = str(path.resolve())
     return replace(STUDIES[name], **given)

@@ -11,22 +11,25 @@ from lib.models.mamba import Mamba
 
 CAUSAL = [(core, size) for core in CORES for size in SIZES]
 REPORTED = [(core, size) for core in ("transformer", "mamba_conv") for size in SIZES]
+ALL = [(*one, "causal") for one in CAUSAL] + [(*one, "as_reported") for one in REPORTED]
+either_conditioning = pytest.mark.parametrize("conditioning", ["pooled", "prefix"])
 SEED_TOTALS = {"transformer": 5_735_297, "mamba_conv": 3_165_569}
 
 
-def model(core: str, size: str, regime: str = "causal") -> CodecLM:
-    return CodecLM(ModelConfig(core, size, regime), vocabulary=43).eval()
+def model(core: str, size: str, regime: str = "causal", conditioning: str = "pooled") -> CodecLM:
+    return CodecLM(ModelConfig(core, size, regime, conditioning=conditioning)).eval()
 
 
-def inputs(frames: int, batch: int = 2):
-    return torch.randint(1024, (batch, 4, frames)), torch.randint(43, (batch, 7))
+def inputs(frames: int, batch: int = 2, characters: int = 7):
+    return torch.randint(1024, (batch, 4, frames)), torch.randint(43, (batch, characters))
 
 
 @pytest.mark.parametrize("core,size", CAUSAL)
-@pytest.mark.parametrize("frames", [1, 2, 37])
+@either_conditioning
+@pytest.mark.parametrize("characters,frames", [(1, 1), (7, 1), (1, 2), (7, 5), (7, 37)])
 @torch.inference_mode()
-def test_step_by_step_is_the_full_forward(core, size, frames):
-    lm, (codes, text) = model(core, size).double(), inputs(frames)
+def test_step_by_step_is_the_full_forward(core, size, conditioning, characters, frames):
+    lm, (codes, text) = model(core, size, conditioning=conditioning).double(), inputs(frames, characters=characters)
     logits, end = lm(codes, text)
     state, previous = lm.initial_state(text, frames), torch.full((2, 4), START)
     for t in range(frames):
@@ -37,9 +40,10 @@ def test_step_by_step_is_the_full_forward(core, size, frames):
 
 
 @pytest.mark.parametrize("core,size", CAUSAL)
+@either_conditioning
 @torch.inference_mode()
-def test_causal_output_sees_no_later_frame(core, size):
-    lm, (codes, text) = model(core, size), inputs(20)
+def test_causal_output_sees_no_later_frame(core, size, conditioning):
+    lm, (codes, text) = model(core, size, conditioning=conditioning), inputs(20)
     changed = codes.clone()
     changed[:, :, 11] = (changed[:, :, 11] + 1) % 1024
     (before, _), (after, _) = lm(codes, text), lm(changed, text)
@@ -48,15 +52,55 @@ def test_causal_output_sees_no_later_frame(core, size):
 
 
 @pytest.mark.parametrize("core,size", REPORTED)
+@either_conditioning
 @torch.inference_mode()
-def test_as_reported_output_sees_its_own_target(core, size):
-    lm, (codes, text) = model(core, size, "as_reported"), inputs(20)
+def test_as_reported_output_sees_its_own_target(core, size, conditioning):
+    lm, (codes, text) = model(core, size, "as_reported", conditioning), inputs(20)
     changed = codes.clone()
     changed[:, :, 11] = (changed[:, :, 11] + 1) % 1024
     (before, _), (after, _) = lm(codes, text), lm(changed, text)
     assert not torch.allclose(before[:, :, 11], after[:, :, 11])
     with pytest.raises(ValueError, match="no state"):
         lm.initial_state(text, 20)
+
+
+@pytest.mark.parametrize("core,size,regime", ALL)
+@torch.inference_mode()
+def test_a_row_of_a_batch_is_what_it_is_alone(core, size, regime):
+    lm, (codes, text) = model(core, size, regime, "prefix").double(), inputs(5, batch=3)
+    lengths = (3, 7, 1) if regime == "causal" else (7, 7, 7)
+    for row, length in enumerate(lengths):
+        text[row, length:] = 43
+    logits, end = lm(codes, text)
+    for row, length in enumerate(lengths):
+        alone, alone_end = lm(codes[[row]], text[[row], :length])
+        torch.testing.assert_close(logits[[row]], alone, atol=1e-9, rtol=1e-7)
+        torch.testing.assert_close(end[[row]], alone_end, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.parametrize("core,size,regime", ALL)
+def test_every_frame_reads_the_prefix(core, size, regime):
+    lm, (codes, text) = model(core, size, regime, "prefix"), inputs(20)
+    changed = text.clone()
+    changed[:, 0] = (changed[:, 0] + 1) % 43
+    logits = lm(codes, text)[0]
+    moved = (logits - lm(codes, changed)[0]).abs().amax((1, 3))         # (batch, frames)
+    assert (moved > 0).all()
+    logits[:, :, -1].square().sum().backward()
+    still = [n for n, p in lm.text_encoder.named_parameters() if not p.grad.abs().sum() > 0]
+    assert still == []
+
+
+@torch.inference_mode()
+def test_a_prefix_is_decoded_for_texts_of_one_length():
+    lm, (codes, text) = model("transformer", "matched-3m", conditioning="prefix"), inputs(1)
+    assert parameters(lm) == parameters(model("transformer", "matched-3m"))
+    padded = torch.cat([text, torch.full((2, 2), 43)], 1)
+    first = [lm.step(torch.full((2, 4), START), lm.initial_state(t, 1))[0] for t in (text, padded)]
+    torch.testing.assert_close(*first)
+    padded[0, 4:] = 43
+    with pytest.raises(ValueError, match="texts of 4 to 7 characters"):
+        lm.initial_state(padded, 1)
 
 
 def test_seed_sizes():
@@ -141,10 +185,10 @@ def test_rotary_attention_depends_on_distance_alone():
     (dict(size="large"), "no size 'large': choose one of"),
     (dict(regime="open"), "no regime 'open'"),
     (dict(core="mamba", regime="as_reported"), "no regime as_reported"),
-    (dict(conditioning="prefix"), "no conditioning 'prefix'")])
+    (dict(conditioning="suffix"), "no conditioning 'suffix': choose pooled or prefix")])
 def test_unknown_names_are_one_clear_line(change, words):
     with pytest.raises(ValueError, match=words) as error:
-        CodecLM(ModelConfig(**change), 43)
+        CodecLM(ModelConfig(**change))
     assert "\n" not in str(error.value)
 
 
@@ -152,3 +196,15 @@ def test_learned_positions_refuse_more_frames_than_they_have():
     lm, (codes, text) = model("mamba", "seed"), inputs(1001, batch=1)
     with pytest.raises(ValueError, match="positions for 1000"):
         lm(codes, text)
+
+
+@torch.inference_mode()
+def test_learned_positions_count_the_prefix():
+    lm, (codes, text) = model("mamba", "seed", conditioning="prefix"), inputs(994, batch=1)
+    lm(codes[..., 1:], text)
+    with pytest.raises(ValueError, match="7 characters and 994 frames: .* positions for 1000"):
+        lm(codes, text)
+    state = lm.initial_state(text, 994)
+    state.frames = 993
+    with pytest.raises(ValueError, match="7 characters and 994 frames: .* positions for 1000"):
+        lm.step(codes[:, :, 0], state)

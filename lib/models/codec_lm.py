@@ -17,23 +17,30 @@ START = BINS        # start of an utterance, and padding
 @dataclass
 class DecodingState:
     core: Any
-    text: Tensor        # (batch, width)
-    frames: int = 0
+    text: Tensor | None     # (batch, width), added to each frame; None where it stands before them
+    characters: int = 0     # of text that stand before the frames
+    frames: int = 0         # of audio so far
 
 
 class CodecLM(nn.Module):
-    """Codes (batch, codebooks, frames) and text (batch, characters) to logits (batch, codebooks, frames, 1024)."""
+    """Codes (batch, codebooks, frames) and text (batch, characters) to logits (batch, codebooks, frames, 1024).
 
-    def __init__(self, config: ModelConfig, vocabulary: int):
+    Conditioning `pooled` adds the mean of the encoded text to every frame; `prefix` puts the encoded characters before
+    the frames, in one sequence. Each row's frames follow its last character, and what pads a shorter text comes after
+    the frames: a causal core never reads it. As reported, a core reads it, so there a row is exactly what it is alone
+    only among texts of its own length.
+    """
+
+    def __init__(self, config: ModelConfig):
         super().__init__()
         if config.regime not in ("causal", "as_reported"):
             raise ValueError(f"no regime {config.regime!r}: choose causal or as_reported")
-        if config.conditioning != "pooled":
-            raise ValueError(f"no conditioning {config.conditioning!r}: choose pooled")
+        if config.conditioning not in ("pooled", "prefix"):
+            raise ValueError(f"no conditioning {config.conditioning!r}: choose pooled or prefix")
         self.config, self.codebooks = config, config.codebooks
         self.core = build_core(config.core, config.size, config.regime == "causal")
         size = SIZES[config.size]
-        self.text_encoder = MambaConvTextEncoder(vocabulary, size.text_width, size.width)
+        self.text_encoder = MambaConvTextEncoder(config.vocabulary, size.text_width, size.width)
         # one table of 1025 rows and one head of 1024 rows for each codebook, stored one under the other
         self.embedding = nn.Embedding(self.codebooks * (BINS + 1), size.width)
         self.heads = nn.Linear(size.width, self.codebooks * BINS)
@@ -41,34 +48,54 @@ class CodecLM(nn.Module):
         self.positions = nn.Embedding(size.positions, size.width) if size.positions else None
         self.register_buffer("offsets", torch.arange(self.codebooks)[:, None] * (BINS + 1), persistent=False)
 
-    def _embed(self, codes: Tensor, text: Tensor, start: int = 0) -> Tensor:
-        """Frames (batch, codebooks, frames) to core input (batch, frames, width), text added to each."""
-        frames = codes.shape[2]
-        x = self.embedding(codes + self.offsets).mean(1) + text[:, None]
-        if self.positions is not None:
-            limit = self.positions.num_embeddings
-            if start + frames > limit:
-                raise ValueError(f"{start + frames} frames: size {self.config.size} has positions for {limit}; "
-                                 "take a matched size")
-            x = x + self.positions.weight[start:start + frames]
-        return x
+    def _embed(self, codes: Tensor, text: Tensor | None = None) -> Tensor:
+        """Frames (batch, codebooks, frames) to (batch, frames, width), pooled text added to each."""
+        x = self.embedding(codes + self.offsets).mean(1)
+        return x if text is None else x + text[:, None]
+
+    def _place(self, x: Tensor, characters: int = 0, start: int = 0) -> Tensor:
+        """Core input (batch, length, width), from position `start` on, plus learned positions where there are any."""
+        if self.positions is None:
+            return x
+        end, limit = start + x.shape[1], self.positions.num_embeddings
+        if end > limit:
+            what = f"{characters} characters and {end - characters} frames" if characters else f"{end} frames"
+            raise ValueError(f"{what}: size {self.config.size} has positions for {limit}; take a matched size")
+        return x + self.positions.weight[start:end]
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.heads(x).unflatten(-1, (self.codebooks, BINS)).movedim(-2, 1)
         return logits, self.end(x)[..., 0]
 
     def forward(self, codes: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: logits of each frame of `codes` given the frames before it, and of the end, (batch, frames)."""
+        """Teacher forcing: logits of each frame of `codes` given those before it, and of the end, (batch, frames)."""
         before = F.pad(codes[..., :-1], (1, 0), value=START)
-        return self._read(self.core(self._embed(before, self.text_encoder(text))))
+        if self.config.conditioning == "pooled":
+            return self._read(self.core(self._place(self._embed(before, self.text_encoder.pooled(text)))))
+        characters, frames = text.shape[1], codes.shape[2]
+        padding = F.pad(text == self.text_encoder.padding, (0, frames))  # (batch, characters + frames)
+        order = padding.byte().argsort(dim=1, stable=True)[..., None]   # a row's characters, its frames, then padding
+        x = torch.cat([self.text_encoder(text), self._embed(before)], 1).take_along_dim(order, 1)
+        y = self.core(self._place(x, characters))
+        return self._read(y.take_along_dim(order.argsort(1)[:, characters:], 1))
 
     def initial_state(self, text: Tensor, frames: int) -> DecodingState:
-        """State before the first frame, with room for `frames` frames."""
-        return DecodingState(self.core.initial_state(len(text), frames), self.text_encoder(text))
+        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then."""
+        if self.config.conditioning == "pooled":
+            return DecodingState(self.core.initial_state(len(text), frames), self.text_encoder.pooled(text))
+        characters, *others = (text != self.text_encoder.padding).sum(1).unique().tolist()
+        if others:
+            raise ValueError(f"texts of {characters} to {others[-1]} characters: after a prefix, decode texts of one "
+                             "length, or one text at a time")
+        state = DecodingState(self.core.initial_state(len(text), characters + frames), None, characters)
+        for x in self._place(self.text_encoder(text)[:, :characters], characters).unbind(1):
+            self.core.step(x, state.core)
+        return state
 
     def step(self, previous: Tensor, state: DecodingState) -> tuple[Tensor, Tensor]:
         """Logits (batch, codebooks, 1024) of the next frame given the previous one, (batch, codebooks)."""
-        x = self._embed(previous[:, :, None], state.text, state.frames)[:, 0]
+        at = state.characters + state.frames
+        x = self._place(self._embed(previous[:, :, None], state.text), state.characters, at)[:, 0]
         state.frames += 1
         return self._read(self.core.step(x, state.core))
 

@@ -6,12 +6,12 @@ from .conv import MambaConvBlock
 
 
 class MambaConvTextEncoder(nn.Module):
-    """Character ids (batch, characters), padded with `vocabulary`, to one vector each, (batch, width), pooled.
+    """Character ids (batch, characters), padded with `vocabulary` at the end, to (batch, characters, width).
 
-    The convolution looks ahead: all of the text is known before the first frame. The pooled vector is brought to a
-    fixed scale: as it comes, texts differ in it by a tenth of what code embeddings differ by, and a model that
-    memorised three clips says the same one for every text. After 400 steps that still happened to one core of three
-    at scale 1; at scale 2 every core was slower to learn the clips.
+    The convolution looks ahead: all of the text is known before the first frame. Every vector that leaves is brought
+    to a fixed scale: as it comes, texts differ in the pooled one by a tenth of what code embeddings differ by, and a
+    model that memorised three clips says the same one for every text. After 400 steps that still happened to one core
+    of three at scale 1; at scale 2 every core was slower to learn the clips.
     """
 
     SCALE = 1.5
@@ -23,8 +23,15 @@ class MambaConvTextEncoder(nn.Module):
         self.block = MambaConvBlock(text_width, kernel=3, look_ahead=True)
         self.project = nn.Linear(text_width, width)
 
+    def _scaled(self, encoded: Tensor) -> Tensor:                       # (…, text width) to (…, width)
+        x = self.project(encoded)
+        return self.SCALE * F.layer_norm(x, x.shape[-1:])
+
     def forward(self, text: Tensor) -> Tensor:
+        return self._scaled(self.block(self.embedding(text)))
+
+    def pooled(self, text: Tensor) -> Tensor:
+        """One vector for each text, the mean of its characters: (batch, width)."""
         present = (text != self.padding)[..., None]                     # (batch, characters, 1)
         encoded = self.block(self.embedding(text)) * present
-        pooled = self.project(encoded.sum(1) / present.sum(1))          # (batch, width)
-        return self.SCALE * F.layer_norm(pooled, pooled.shape[-1:])
+        return self._scaled(encoded.sum(1) / present.sum(1))
