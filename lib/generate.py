@@ -1,20 +1,22 @@
 """Free-running generation, frame by frame, and the listening run that every sound in the report comes from."""
-import io
 import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import soundfile
 import torch
+from safetensors.numpy import save
 from torch import Tensor
 
 from . import records
-from .data.codec import FRAME_RATE, SAMPLE_RATE, Codec
+from .data.audio import flac
+from .data.corpus import Corpus
 from .data.text import encode
-from .data.tokens import Tokens, sound, undelay
+from .data.tokens import Tokens, undelay
 from .metrics.speech import token_match
 from .models.codec_lm import BINS, START, CodecLM
 from .train import load_model
+
+CODES = "codes.safetensors"     # of a listening run: what was said for each sentence, (codebooks, frames)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampli
     delayed = model.config.pattern == "delay"
     steps = frames + (model.codebooks - 1 if delayed else 0)
     generator = torch.Generator().manual_seed(sampling.seed)
-    ids = torch.tensor([encode(text)], device=model.offsets.device)
+    ids = torch.tensor([encode(text, model.config.alphabet, model.config.language)], device=model.offsets.device)
     codes = torch.full((1, model.codebooks, steps + 1), START, device=ids.device)  # frame 0 is the start
     causal = model.config.regime == "causal"
     begin = time.perf_counter()
@@ -77,40 +79,37 @@ def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampli
     said = said.clamp_max(BINS - 1)
     made = said.shape[1]
     return said.cpu().numpy().astype(np.int16), {
-        "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds,
-        "real_time_factor": seconds / (made / FRAME_RATE)}
+        "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds}
 
 
-def listen(run: records.Record, tokens: list[Tokens], codec: Codec | None, frames: int,
+def listen(run: records.Record, tokens: list[Tokens], corpus: Corpus, frames: int,
            sampling: Sampling = Sampling()) -> records.Record:
-    """What a trained run says for each of `tokens`' texts: codes, sound (FLAC) and figures, as a record."""
-    what = {"run": run.key, "weights": run.files, "sentences": [t.digest for t in tokens], "frames": frames,
-            "sampling": asdict(sampling), "codec": codec.identity,
+    """What a trained run says for each of `tokens`' texts: codes, sound (FLAC) where there is a codec, and figures."""
+    what = {"run": run.key, "weights": run.files, "sentences": [[t.id, t.digest] for t in tokens], "frames": frames,
+            "sampling": asdict(sampling), "codec": corpus.codec.identity if corpus.codec else None,
             "code": records.code_digest("models/*.py", "generate.py", "data/codec.py")}
     finished = records.find("listen", what)
     if finished:
         return finished
     model = load_model(run)
     generate(model, tokens[0].text, 8, sampling)                        # warm up
-    rows, files = [], {}
+    rows, said, files = [], {}, {}
     for one in tokens:
         codes, figures = generate(model, one.text, frames, sampling)
-        begin = time.perf_counter()
-        audio = sound(codes, run.result["codec"], codec)
-        figures["codec_seconds"] = time.perf_counter() - begin
-        files[f"{one.id}.flac"] = flac(audio)
+        figures["real_time_factor"] = figures["seconds"] / (figures["frames"] / corpus.frame_rate)
+        said[records.file_name(one.id)] = codes
+        if corpus.codec:
+            begin = time.perf_counter()
+            audio = corpus.sound(codes, run.result["codec"])
+            figures["codec_seconds"] = time.perf_counter() - begin
+            files[sound_file(one.id)] = flac(audio)
         rows.append({"id": one.id, "text": one.text, "reference_frames": one.codes.shape[1],
                      "token_match": token_match(one.codes, codes), **figures})
     return records.save("listen", what, {"train": run.name, "model": run.identity["config"]["model"],
-                                         "seed": run.identity["config"]["seed"], "sentences": rows}, files)
+                                         "seed": run.identity["config"]["seed"], "sentences": rows},
+                        files | {CODES: save(said)})
 
 
-def flac(audio: np.ndarray) -> bytes:
-    """16-bit FLAC of audio (samples,) at 24 kHz."""
-    file = io.BytesIO()
-    soundfile.write(file, np.clip(audio, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
-
-
-def read_flac(content: bytes) -> np.ndarray:
-    return soundfile.read(io.BytesIO(content), dtype="float32")[0]
+def sound_file(sentence: str) -> str:
+    """Name of the sound of a sentence in a listening run; ids of a user's corpus are data, not paths."""
+    return records.file_name(sentence) + ".flac"

@@ -9,18 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
 from . import records
 from .config import REPOSITORY, ModelConfig, Study, TrainConfig
-from .data.codec import BINS, load_codec
-from .data.text import ALPHABET
+from .data.codec import BINS, FRAME_RATE, load_codec
+from .data.corpus import Corpus
 from .metrics import cost
 from .models.codec_lm import CodecLM, losses
-from .train import DEVICE, build, make_optimiser, progress_bar
+from .progress import progress_bar
+from .train import DEVICE, build, make_optimiser
 
 CHARACTERS = 48         # of text in every measurement
 DECODED = 60            # frames of a timed decoding
@@ -33,7 +34,7 @@ def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return tuple(t.to(DEVICE) for t in (
         torch.randint(BINS, (1, model.codebooks, frames), generator=generator), torch.tensor([frames]),
-        torch.randint(len(ALPHABET), (1, CHARACTERS), generator=generator)))
+        torch.randint(model.config.vocabulary, (1, CHARACTERS), generator=generator)))
 
 
 def synchronise() -> None:
@@ -90,10 +91,10 @@ def decode_times(model: CodecLM, start: int, frames: int) -> dict[str, float]:
 
 def move(state, frames: int) -> None:
     """Put a fresh decoding state at a position: a cache counts as filled; a recurrent state weighs the same anywhere."""
-    state.frames = frames if hasattr(state, "frames") else 0
+    state.frames = frames
     for layer in state.core:
         if hasattr(layer, "frames"):
-            layer.frames = frames
+            layer.frames = state.characters + frames
 
 
 def task_steps(configs: list[dict], frames: int, repeats: int) -> dict:
@@ -119,7 +120,7 @@ def task_memory(config: dict, frames: int) -> dict:
     with cost.measure_memory() as decoding:
         model = build(ModelConfig(**config))
         decode_times(model, frames - 8, 8)
-        state_bytes = model.core.state_bytes(frames)
+        state_bytes = model.core.state_bytes(frames + CHARACTERS * (model.config.conditioning == "prefix"))
     del model
     with cost.measure_memory() as training:
         model = build(ModelConfig(**config))
@@ -177,8 +178,8 @@ def in_fresh_process(task: str, **arguments) -> dict:
     return json.loads(done.stdout)
 
 
-def model_config(study: Study, core: str, size: str) -> ModelConfig:
-    return ModelConfig(core, size, pattern=study.pattern, codebooks=study.codebooks)
+def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
+    return [asdict(replace(study.model(core, corpus.language, corpus.alphabet), size=size)) for core in study.cores]
 
 
 def _record(name: str, settings: dict, measure: Callable[[], dict]) -> records.Record:
@@ -187,9 +188,9 @@ def _record(name: str, settings: dict, measure: Callable[[], dict]) -> records.R
     return records.find("profile", what) or records.save("profile", what, measure())
 
 
-def profile_steps(study: Study, size: str) -> records.Record:
+def profile_steps(study: Study, corpus: Corpus, size: str) -> records.Record:
     """Headline timings of every core at one size: per process, core and part the milliseconds of each repeat."""
-    configs = [asdict(model_config(study, core, size)) for core in study.cores]
+    configs = model_configs(study, corpus, size)
     settings = {"configs": configs, "frames": study.frames, "repeats": study.repeats, "processes": study.processes}
 
     def measure() -> dict:
@@ -205,9 +206,9 @@ def profile_steps(study: Study, size: str) -> records.Record:
     return _record("steps", settings, measure)
 
 
-def profile_memory(study: Study, size: str, lengths: tuple[int, ...], processes: int) -> records.Record:
+def profile_memory(study: Study, corpus: Corpus, size: str, lengths: tuple[int, ...], processes: int) -> records.Record:
     """Peak and average memory of every core at each length, each measured in `processes` fresh processes."""
-    configs = [asdict(model_config(study, core, size)) for core in study.cores]
+    configs = model_configs(study, corpus, size)
     settings = {"configs": configs, "lengths": lengths, "processes": processes}
 
     def measure() -> dict:
@@ -224,9 +225,9 @@ def profile_memory(study: Study, size: str, lengths: tuple[int, ...], processes:
     return _record("memory", settings, measure)
 
 
-def profile_lengths(study: Study, size: str) -> records.Record:
+def profile_lengths(study: Study, corpus: Corpus, size: str) -> records.Record:
     """Training step and decoding time of every core against length, in several fresh processes."""
-    configs = [asdict(model_config(study, core, size)) for core in study.cores]
+    configs = model_configs(study, corpus, size)
     settings = {"configs": configs, "lengths": study.lengths, "processes": study.length_processes}
 
     def measure() -> dict:
@@ -239,12 +240,17 @@ def profile_lengths(study: Study, size: str) -> records.Record:
     return _record("lengths", settings, measure)
 
 
-def profile_codec(study: Study) -> records.Record:
-    """Encoding and decoding time of the codec on a clip of the headline length."""
-    settings = {"codec": load_codec(study.codec).identity, "codebooks": study.codebooks, "frames": study.frames,
+def profile_codec(study: Study, corpus: Corpus) -> records.Record | None:
+    """Encoding and decoding time of the codec on a clip of the headline length; None where no codec is."""
+    if corpus.codec is None:
+        return None
+    settings = {"codec": corpus.codec.identity, "codebooks": corpus.codebooks, "frames": study.frames,
                 "repeats": study.repeats}
-    return _record("codec", settings, lambda: in_fresh_process(
-        "codec", codec=study.codec, codebooks=study.codebooks, frames=study.frames, repeats=study.repeats))
+
+    def measure() -> dict:
+        return {"seconds": study.frames / FRAME_RATE} | in_fresh_process(
+            "codec", codec=corpus.codec.source, codebooks=corpus.codebooks, frames=study.frames, repeats=study.repeats)
+    return _record("codec", settings, measure)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,39 @@
 """Training by the seed's protocol: memorise a few clips, one a step. Resumable, and each finished run is a record."""
-import os
 import time
 from dataclasses import asdict
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from tqdm import tqdm
-from tqdm.auto import tqdm as live_tqdm
 
 from . import checkpoint, records
 from .config import ModelConfig, Study, TrainConfig
-from .data.codec import load_codec
-from .data.corpus import memorised, unseen
-from .data.text import ALPHABET
-from .data.tokens import Tokens, collate, tokenise
+from .data.corpus import Corpus
+from .data.tokens import Tokens, collate
 from .metrics import cost, learning
 from .models.codec_lm import CodecLM, losses
 from .models.cores import build_core
+from .progress import progress_bar
 
 LEVELS = (0.5, 0.9, 0.95, 0.999)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def build(config: ModelConfig) -> CodecLM:
-    return CodecLM(config, len(ALPHABET)).to(DEVICE)
+    return CodecLM(config).to(DEVICE)
 
 
-def batch(tokens: list[Tokens], pattern: str) -> list[torch.Tensor]:
+def batch(tokens: list[Tokens], config: ModelConfig) -> list[torch.Tensor]:
     """Codes (batch, codebooks, frames), lengths (batch,) and text (batch, characters), where the model is."""
-    return [tensor.to(DEVICE) for tensor in collate(tokens, pattern)]
+    return [tensor.to(DEVICE) for tensor in collate(tokens, config)]
 
 
-def study_tokens(study: Study) -> tuple[list[Tokens], list[Tokens]]:
+def study_tokens(study: Study, corpus: Corpus) -> tuple[list[Tokens], list[Tokens]]:
     """Tokens of the clips to memorise and of the sentences never trained on; an unknown core or size is refused first."""
     for core in study.cores:
         build_core(core, study.size, causal=True)
-    codec = load_codec(study.codec)
-    return tuple([tokenise(clip, codec, study.codebooks) for clip in clips]
-                 for clips in (memorised(study.clips, study.voice), unseen(study.listen_unseen, study.voice)))
+    return ([corpus.tokens(clip) for clip in corpus.memorised(study.clips)],
+            [corpus.tokens(clip) for clip in corpus.unseen(study.listen_unseen)])
 
 
 def make_optimiser(model: CodecLM, config: TrainConfig) -> torch.optim.Optimizer:
@@ -61,7 +56,7 @@ def order(clips: int, steps: int, seed: int) -> list[int]:
 def identity(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens]) -> dict:
     """What a run depends on; its hash is the run's key."""
     return {"config": asdict(config), "data": [t.digest for t in tokens], "held_out": [t.digest for t in held_out],
-            "codec": tokens[0].codec, "alphabet": ALPHABET, "code": records.code_digest("models/*.py", "train.py")}
+            "codec": tokens[0].codec, "code": records.code_digest("models/*.py", "train.py")}
 
 
 def train_step(model: CodecLM, optimiser: torch.optim.Optimizer, example: list[torch.Tensor],
@@ -82,7 +77,7 @@ def evaluate(model: CodecLM, tokens: list[Tokens]) -> dict:
     """Teacher-forced cross-entropy and accuracy, per codebook and over all, mean over clips."""
     rows = []
     for one in tokens:
-        codes, lengths, text = batch([one], model.config.pattern)
+        codes, lengths, text = batch([one], model.config)
         cross_entropy, _, right = losses(*model(codes, text), codes, lengths)
         rows.append(torch.cat([cross_entropy[None], right]))
     mean = torch.stack(rows).mean(0)
@@ -128,7 +123,7 @@ def _memorised(model: CodecLM, tokens: list[Tokens], progress: dict, config: Tra
 
 def _memorise(model, optimiser, config, tokens, progress, path, checkpoint_seconds) -> None:
     """Train in place, from where `progress` is to the accuracy or the steps of `config`."""
-    batches = [batch([t], config.model.pattern) for t in tokens]
+    batches = [batch([t], config.model) for t in tokens]
     sequence = order(config.clips, config.steps, config.seed)
     bar = progress_bar(config.steps, f"{config.model.core} {config.model.regime} seed {config.seed}", len(progress["loss"]))
     saved = time.monotonic()
@@ -146,13 +141,6 @@ def _memorise(model, optimiser, config, tokens, progress, path, checkpoint_secon
             checkpoint.write(path, model, optimiser, progress)
             saved = time.monotonic()
     bar.close()
-
-
-def progress_bar(total: int, label: str, done: int = 0):
-    """tqdm: a widget in a live notebook, sparse text lines in a batch run."""
-    batch = bool(os.environ.get("TTS_BATCH"))
-    make = tqdm if batch else live_tqdm
-    return make(total=total, initial=done, desc=label, unit="step", mininterval=10 if batch else 0.2, ncols=110 if batch else None)
 
 
 def load_model(record: records.Record) -> CodecLM:

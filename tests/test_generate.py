@@ -1,13 +1,11 @@
 """Generation: a memorised clip is said, sampling does what its parameters say, seeds repeat."""
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from lib.config import ModelConfig, TrainConfig
-from lib.data.tokens import START
-from lib.generate import Sampling, draw, flac, generate, read_flac
+from lib.data.audio import flac, read_flac
+from lib.generate import Sampling, draw, generate
 from lib.metrics.speech import token_match
 from lib.models.codec_lm import CodecLM
 from lib.train import load_model, train
@@ -27,7 +25,7 @@ def test_a_causal_model_says_the_clip_that_it_memorised(core, pattern, clips):
 @pytest.mark.parametrize("regime", ["causal", "as_reported"])
 @pytest.mark.parametrize("pattern", ["parallel", "delay"])
 def test_greedy_generation_is_the_argmax_given_what_was_said(regime, pattern):
-    model = CodecLM(ModelConfig("mamba_conv", regime=regime, pattern=pattern), 43).eval()
+    model = CodecLM(ModelConfig("mamba_conv", regime=regime, pattern=pattern)).eval()
     torch.nn.init.constant_(model.end.bias, -50.0)              # never ends by itself
     codes, figures = generate(model, "ala ma kota", 6)
     assert codes.shape == (4, 6) and not figures["ended"] and codes.min() >= 0 and codes.max() < 1024
@@ -36,14 +34,14 @@ def test_greedy_generation_is_the_argmax_given_what_was_said(regime, pattern):
 
 
 def test_generation_ends_when_the_model_says_so():
-    model = CodecLM(ModelConfig("mamba"), 43).eval()
+    model = CodecLM(ModelConfig("mamba")).eval()
     torch.nn.init.constant_(model.end.bias, 50.0)
     codes, figures = generate(model, "ala", 30)
     assert codes.shape == (4, 1) and figures["ended"]
 
 
 def test_sampling_is_repeatable_and_depends_on_the_seed():
-    model = CodecLM(ModelConfig("transformer"), 43).eval()
+    model = CodecLM(ModelConfig("transformer")).eval()
     said = [generate(model, "ala", 5, Sampling(temperature=1.0, seed=seed))[0] for seed in (1, 1, 2)]
     assert np.array_equal(said[0], said[1]) and not np.array_equal(said[0][:, :1], said[2][:, :1])
 
@@ -69,7 +67,7 @@ def test_impossible_sampling_is_refused(wrong):
 
 
 def test_unknown_character_in_typed_text_is_named():
-    model = CodecLM(ModelConfig("mamba"), 43).eval()
+    model = CodecLM(ModelConfig("mamba")).eval()
     with pytest.raises(ValueError, match="ß"):
         generate(model, "straße", 5)
 

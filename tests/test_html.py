@@ -32,7 +32,7 @@ def output(**data) -> nbformat.NotebookNode:
 def test_audio_comes_back_within_16_bits():
     samples = np.random.default_rng(0).uniform(-0.7, 0.7, 24_000).astype(np.float32)
     samples[:2] = 3, -3
-    player = BeautifulSoup(html.audio(samples, 24_000, ATTACK), "html.parser").audio
+    player = BeautifulSoup(html.audio(samples, ATTACK), "html.parser").audio
     data = base64.b64decode(player["src"].removeprefix("data:audio/flac;base64,"))
     decoded, rate = soundfile.read(io.BytesIO(data))
     assert rate == 24_000 and soundfile.info(io.BytesIO(data)).subtype == "PCM_16"
@@ -43,7 +43,7 @@ def test_audio_comes_back_within_16_bits():
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros((2, 100)), np.array([0.0, np.nan])])
 def test_what_cannot_be_played_is_refused(samples):
     with pytest.raises(ValueError, match="no playable sound 'clip'"):
-        html.audio(samples, 24_000, "clip")
+        html.audio(samples, "clip")
 
 
 def test_table_escapes_all_but_html_cells():

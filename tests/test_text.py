@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from lib.config import REPOSITORY
-from lib.data.text import ABBREVIATIONS, ALPHABET, UNITS, decode, encode, normalise
+from lib.config import ALPHABET, REPOSITORY
+from lib.data.polish import ABBREVIATIONS, UNITS
+from lib.data.text import decode, encode, normalise
 
 with open(REPOSITORY / "data" / "sentences" / "sentences.tsv", encoding="utf-8", newline="") as file:
     ROWS = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -115,3 +116,28 @@ def test_nothing_to_speak_is_an_error(text):
 def test_decode_refuses_ids_out_of_range(ids):
     with pytest.raises(ValueError, match=f"id {ids[1]} at position 1"):
         decode(ids)
+
+
+@pytest.mark.parametrize("written, language, spoken", [
+    ("On the 3rd of May, 1,234.5 miles — “don’t”!", "en",
+     'on the third of may, one thousand, two hundred and thirty-four point five miles - "don\'t"!'),
+    ("1.234,5 km", "de", "eintausendzweihundertvierunddreißig komma fünf km"),
+    ("12 chats", "fr-CA", "douze chats"), ("x2y", "en", "x two y"), ("007", "en_GB", "seven"),
+    ("1.5.2", "en", "one point five.two"), ("Straße\u00ad №\u00a0A", "xx", "straße № a"), ("ПЯТЬ", "", "пять"),
+    ("9" * 400, "en", " ".join(["nine"] * 400)), ("e\u0301", "fr", "\u00e9"),
+])
+def test_other_languages(written, language, spoken):
+    assert normalise(written, language) == spoken == normalise(spoken, language)
+
+
+@pytest.mark.parametrize("language", ["xx", "", "tlh"])
+def test_numbers_of_a_language_that_cannot_be_spelled_are_refused(language):
+    with pytest.raises(ValueError, match="numbers cannot be spelled out in language .*: name the language, or write"):
+        normalise("5 x", language)
+
+
+def test_an_alphabet_of_ones_own():
+    alphabet = " 'abé"
+    assert decode(encode("A bé", alphabet, "fr"), alphabet) == "a bé"
+    with pytest.raises(ValueError, match="not in the alphabet: 'c'"):
+        encode("abc", alphabet, "fr")

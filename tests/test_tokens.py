@@ -1,10 +1,13 @@
 """Delay, batches, the cache, and codes that stay with their codec."""
+import random
+
 import numpy as np
 import pytest
 import torch
 
-from lib.data.corpus import Clip
-from lib.data.tokens import START, collate, delay, sound, tokenise, undelay
+from lib.config import ModelConfig
+from lib.data.corpus import Clip, EmbeddedCorpus
+from lib.data.tokens import START, collate, delay, undelay
 
 
 class FakeCodec:
@@ -32,40 +35,45 @@ def test_delay_there_and_back(shape):
 
 
 def test_collate_pads_codes_and_text(clips):
-    codes, lengths, text = collate(clips, "parallel")
+    codes, lengths, text = collate(clips, ModelConfig())
     assert codes.shape == (3, 4, 13) and lengths.tolist() == [9, 11, 13] and text.shape == (3, 11)
     assert (codes[0, :, 9:] == START).all() and (codes[0, :, :9].numpy() == clips[0].codes).all()
-    assert collate(clips, "delay")[1].tolist() == [12, 14, 16]
+    assert collate(clips, ModelConfig(pattern="delay"))[1].tolist() == [12, 14, 16]
     with pytest.raises(ValueError, match="no codebook pattern 'late'"):
-        collate(clips, "late")
+        collate(clips, ModelConfig(pattern="late"))
+
+
+def corpus(codec: FakeCodec, codebooks: int = 4) -> EmbeddedCorpus:
+    return EmbeddedCorpus(None, codec, codebooks, codec.digest)
 
 
 def test_cache_serves_once_and_names_and_rebuilds_a_damaged_entry(workspace):
     codec, clip = FakeCodec(), Clip("a", "ala", np.random.default_rng(0).normal(size=3200).astype(np.float32))
-    first = tokenise(clip, codec, 4)
-    assert np.array_equal(tokenise(clip, codec, 4).codes, first.codes) and codec.calls == 1
-    tokenise(clip, codec, 2)
-    assert codec.calls == 2
-    entries = sorted((workspace / "data" / "cache").iterdir())
-    assert len(entries) == 2
-    for entry in entries:
-        damaged = bytearray(entry.read_bytes())
-        damaged[-1] ^= 1
+    first = corpus(codec).tokens(clip)
+    assert np.array_equal(corpus(codec).tokens(clip).codes, first.codes) and codec.calls == 1
+    assert np.array_equal(corpus(codec, 2).tokens(clip).codes, first.codes[:2]) and codec.calls == 1
+    entry, = (p for p in (workspace / "data" / "cache").rglob("*") if p.is_file())
+    random.seed(0)
+    content = entry.read_bytes()
+    for calls in range(2, 102):                                 # a hundred flipped bits are a hundred noticed
+        damaged = bytearray(content)
+        damaged[random.randrange(len(content))] ^= 1 << random.randrange(8)
         entry.write_bytes(damaged)
-    with pytest.warns(UserWarning, match="damaged: it is made again") as warned:
-        again = tokenise(clip, codec, 4)
-    assert any(e.name in str(warned[0].message) for e in entries)
-    assert np.array_equal(again.codes, first.codes) and codec.calls == 3
-    assert np.array_equal(tokenise(clip, codec, 4).codes, first.codes) and codec.calls == 3
+        with pytest.warns(UserWarning, match=f"{entry} is damaged: it is made again"):
+            assert np.array_equal(corpus(codec).tokens(clip).codes, first.codes)
+        assert codec.calls == calls and entry.read_bytes() == content
+    entry.write_bytes(content[:len(content) // 2])
+    with pytest.warns(UserWarning, match="damaged: it is made again"):
+        corpus(codec).tokens(clip)
 
 
 def test_other_audio_is_another_entry():
     codec = FakeCodec()
     for value in (0.1, 0.2):
-        tokenise(Clip("a", "ala", np.full(640, value, np.float32)), codec, 4)
+        corpus(codec).tokens(Clip("a", "ala", np.full(640, value, np.float32)))
     assert codec.calls == 2
 
 
 def test_tokens_of_another_codec_are_not_decoded():
-    with pytest.raises(ValueError, match="made with codec aaaaaaaaaaaa, not with fake"):
-        sound(np.zeros((4, 3), np.int16), "a" * 64, FakeCodec())
+    with pytest.raises(ValueError, match="made with codec aaaaaaaaaaaa, those of this corpus with ffffffffffff"):
+        corpus(FakeCodec()).sound(np.zeros((4, 3), np.int16), "a" * 64)

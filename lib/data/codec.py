@@ -152,7 +152,7 @@ class Codec:
     """A codec with its weights: audio (samples,) float32 at 24 kHz to codes (codebooks, frames) and back."""
 
     def __init__(self, name: str, path: Path, encode, decode):
-        self.name, self.digest = name, file_digest(path)
+        self.name, self.source, self.digest = name, str(path), file_digest(path)
         self._encode, self._decode = encode, decode
 
     @property
@@ -192,6 +192,11 @@ def load_codec(name: str = "embedded") -> Codec:
     return _load_frame_codec(path.stem, path) if path.suffix == ".safetensors" else _load_encodec(path)
 
 
+def downloaded() -> Path:
+    """Where Meta's file is, once it was downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "encodec_24khz-d7cc33bc.th"
+
+
 def _load_frame_codec(name: str, path: Path) -> Codec:
     model = FrameCodec().eval()
     try:
@@ -211,7 +216,7 @@ def _load_frame_codec(name: str, path: Path) -> Codec:
 
 def _download_encodec() -> Path:
     encodec = import_encodec()
-    target = Path(torch.hub.get_dir()) / "checkpoints" / "encodec_24khz-d7cc33bc.th"
+    target = downloaded()
     if not target.exists():
         try:
             encodec.EncodecModel.encodec_model_24khz(pretrained=True)

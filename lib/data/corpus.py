@@ -1,14 +1,23 @@
-"""The embedded corpus: sentences written for this project, spoken by espeak-ng."""
+"""The corpus of a study: the embedded one, spoken by espeak-ng, or the user's own (see lib.data.layouts)."""
 import csv
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
-from ..config import REPOSITORY
-from .speech import SAMPLE_RATE, Utterance, synthesise
+from .. import records
+from ..config import ALPHABET, EMBEDDED, REPOSITORY, Study
+from .audio import SAMPLE_RATE, read_audio
+from .codec import FRAME_RATE, Codec, downloaded, load_codec
+from .layouts import Layout, read_codes, recognise
+from .prepare import prepare
+from .speech import Utterance, synthesise
 from .text import normalise
+from .tokens import Tokens, encoded, fingerprint
 
 SPLITS = ("seed", "train", "validation", "test")
 LONGEST_CLIP = 4.0      # seconds: the seed's clips
@@ -23,15 +32,72 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Clip:
-    """One spoken sentence: audio (samples,) float32 at 24 kHz, words as (seconds, word)."""
+    """One sentence: audio (samples,) float32 at 24 kHz, or, where the corpus holds only those, codes (codebooks, frames)."""
     id: str
     text: str
-    audio: np.ndarray
-    words: tuple[tuple[float, str], ...] = ()
+    audio: np.ndarray | None
+    codes: np.ndarray | None = None
+    words: tuple[tuple[float, str], ...] = ()       # (seconds, word), where they are known
+
+
+@dataclass(frozen=True)
+class Corpus(ABC):
+    """Sentences in splits with their sound or codes. `record` is how it was prepared: language, alphabet, splits."""
+    record: records.Record
+    codec: Codec | None         # None where the codes came without the weights that made them: then there is no sound
+    codebooks: int
+    made_with: str              # whose codes these are: the digest of the codec's weights, or the name the corpus gives
+    frame_rate: float = FRAME_RATE
+    silent: str = ""            # why there is no sound
+
+    @property
+    def language(self) -> str:
+        return self.record.result["language"]
+
+    @property
+    def alphabet(self) -> str:
+        return self.record.result["alphabet"]
+
+    @abstractmethod
+    def clips(self, split: str) -> Iterator[Clip]:
+        """Clips of `train`, `validation` or `test`, made as they are asked for; those of at most 4 seconds first."""
+
+    def memorised(self, count: int) -> list[Clip]:
+        """The first `count` training clips, cut at 4 seconds: the seed's protocol."""
+        return [self._cut(clip) for clip in self._first("train", count)]
+
+    def unseen(self, count: int) -> list[Clip]:
+        """The first `count` test clips, cut at 4 seconds: a list fixed beforehand."""
+        return [self._cut(clip) for clip in self._first("test", count)]
+
+    def _first(self, split: str, count: int) -> list[Clip]:
+        clips = list(islice(self.clips(split), count))
+        if len(clips) < count:
+            raise ValueError(f"{count} clips of split {split} asked for: corpus {self.record.result['name']} has "
+                             f"{len(clips)}; ask for fewer (clips, listen_unseen), or for a split of its own (hold_out)")
+        return clips
+
+    def _cut(self, clip: Clip) -> Clip:
+        return replace(clip, audio=None if clip.audio is None else clip.audio[:int(LONGEST_CLIP * SAMPLE_RATE)],
+                       codes=None if clip.codes is None else clip.codes[:, :int(LONGEST_CLIP * self.frame_rate)])
+
+    def tokens(self, clip: Clip) -> Tokens:
+        """The codes of a clip, from the cache where these samples went through this codec before."""
+        codes = encoded(fingerprint(clip.audio), self.codec, lambda: clip.audio) if clip.codes is None else clip.codes
+        return Tokens(clip.id, clip.text, codes[:self.codebooks], self.made_with)
+
+    def sound(self, codes: np.ndarray, made_with: str) -> np.ndarray:
+        """Audio (samples,) of codes (codebooks, frames), refused where another codec made them, or none is here."""
+        if made_with != self.made_with:
+            raise ValueError(f"these codes were made with codec {made_with[:12]}, those of this corpus with "
+                             f"{self.made_with[:12]}: load the codec that made them")
+        if self.codec is None:
+            raise ValueError(f"no sound: {self.silent}")
+        return self.codec.decode(codes)
 
 
 def sentences(split: str) -> list[Sentence]:
-    """The sentences of one split, in file order."""
+    """The embedded corpus's sentences of one split, in file order."""
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}: choose one of {', '.join(SPLITS)}")
     with open(REPOSITORY / "data" / "sentences" / "sentences.tsv", encoding="utf-8", newline="") as file:
@@ -39,25 +105,78 @@ def sentences(split: str) -> list[Sentence]:
         return [Sentence(**row) for row in rows if row["split"] == split]
 
 
-def speak(chosen: list[Sentence], voice: str, longest: float | None = None) -> Iterator[Clip]:
-    """Clips of sentences, cut at `longest` seconds where that is given; spoken as they are asked for."""
+def speak(chosen: list[Sentence], voice: str) -> Iterator[Clip]:
+    """Clips of sentences, spoken as they are asked for."""
     spoken = synthesise(Utterance(normalise(s.text), voice) for s in chosen)
     for s, speech in zip(chosen, spoken, strict=True):
-        yield Clip(s.id, s.text, speech.audio[:longest and int(longest * SAMPLE_RATE)], tuple(speech.words))
+        yield Clip(s.id, s.text, speech.audio, words=tuple(speech.words))
 
 
-def memorised(count: int, voice: str) -> list[Clip]:
-    """The clips of the seed's protocol: its three fragments, then training sentences, of at most 4 seconds."""
-    chosen = (sentences("seed") + sentences("train"))[:count]
-    if not 1 <= count == len(chosen):
-        raise ValueError(f"{count} clips asked for: the corpus has 1 to {len(chosen)}")
-    return list(speak(chosen, voice, LONGEST_CLIP))
+@dataclass(frozen=True)
+class EmbeddedCorpus(Corpus):
+    """Sentences written for this project; the seed's three fragments stand before the training sentences."""
+    voice: str = "pl"
+
+    def clips(self, split: str) -> Iterator[Clip]:
+        if split == "train":
+            return speak(sentences("seed") + sentences("train"), self.voice)
+        return (c for c in speak(sentences(split), self.voice) if len(c.audio) <= LONGEST_CLIP * SAMPLE_RATE)
 
 
-def unseen(count: int, voice: str) -> list[Clip]:
-    """The first `count` test sentences whose speech is at most 4 seconds long: a list fixed beforehand."""
-    short = (c for c in speak(sentences("test"), voice) if len(c.audio) <= LONGEST_CLIP * SAMPLE_RATE)
-    clips = list(islice(short, count))
-    if count > len(clips):
-        raise ValueError(f"{count} unseen sentences asked for: the corpus has {len(clips)} of at most 4 seconds")
-    return clips
+@dataclass(frozen=True)
+class OwnCorpus(Corpus):
+    layout: Layout | None = None
+
+    def rows(self, split: str) -> Iterator[dict]:
+        """What preparation found of each usable clip of a split: id, text, file, speaker, frames; in file order."""
+        with open(self.record.file("clips.jsonl"), encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                if row["split"] == split:
+                    yield row
+
+    def clips(self, split: str) -> Iterator[Clip]:
+        longest = LONGEST_CLIP * self.frame_rate
+        for short in (True, False):
+            for row in self.rows(split):
+                if (row["frames"] <= longest) == short:
+                    path = self.layout.folder / row["file"]
+                    tokens = self.layout.kind == "tokens"
+                    yield Clip(row["id"], row["text"], None if tokens else read_audio(path),
+                               read_codes(path, self.layout) if tokens else None)
+
+
+def load_corpus(study: Study) -> Corpus:
+    """The study's corpus; on first use every clip of an own one is checked, encoded and listed."""
+    if study.corpus == EMBEDDED:
+        codec = load_codec(study.codec)
+        return EmbeddedCorpus(_embedded_record(study), codec, study.codebooks, codec.digest, voice=study.voice)
+    layout = recognise(Path(study.corpus))
+    if layout.kind != "tokens":
+        codec = load_codec(study.codec)
+        record = prepare(layout, study, codec)
+        return OwnCorpus(record, codec, study.codebooks, codec.digest, layout=layout)
+    codec, silent = _codec_of_tokens(layout, study)
+    return OwnCorpus(prepare(layout, study, codec), codec, study.codebooks, codec.digest if codec else layout.codec,
+                     layout.frame_rate, silent, layout=layout)
+
+
+def _embedded_record(study: Study) -> records.Record:
+    what = {"corpus": EMBEDDED, "voice": study.voice, "code": records.code_digest("data/*.py"),
+            "sentences": records.file_digest(REPOSITORY / "data" / "sentences" / "sentences.tsv")}
+    return records.find("corpus", what) or records.save("corpus", what, {
+        "name": EMBEDDED, "speech": "espeak-ng synthetic speech", "voice": study.voice, "language": "pl",
+        "alphabet": ALPHABET, "splits": {split: {"clips": len(sentences(split))} for split in SPLITS}, "set_aside": {}})
+
+
+def _codec_of_tokens(layout: Layout, study: Study) -> tuple[Codec | None, str]:
+    """The codec that a corpus of codes names, or None and why; a codec that the study names is taken at its word."""
+    name = study.codec if study.codec != EMBEDDED else layout.codec
+    if name == "encodec_24khz" and study.codec == EMBEDDED and not downloaded().exists():
+        return None, f"the codes are those of {name}, whose weights are not here: give them as the codec"
+    if name not in (EMBEDDED, "encodec_24khz") and study.codec == EMBEDDED:
+        return None, f"the codes are those of {name}, a codec that is not known here: give its weights as the codec"
+    if layout.frame_rate != FRAME_RATE:
+        raise ValueError(f"{layout.folder / 'corpus.json'} says {layout.frame_rate:g} frames a second of codec {name}, "
+                         f"which has {FRAME_RATE:g}: correct it, or name the codec that made the codes")
+    return load_codec(name), ""

@@ -10,8 +10,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from ..config import REPOSITORY
-
-SAMPLE_RATE = 24_000
+from .audio import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
 """Codes of clips: the cache, the delay pattern, and batches."""
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from ..config import workspace
-from ..records import digest, write_atomic
-from .codec import Codec
-from .corpus import Clip
-from .text import ALPHABET, encode
+from ..config import ModelConfig, workspace
+from ..records import Damaged, digest, seal, unseal, write_atomic
+from .codec import MAX_CODEBOOKS, Codec
+from .text import encode
 
 START = 1024                # also where the delay pattern or a shorter clip leaves nothing to predict
-TEXT_PADDING = len(ALPHABET)
 
 
 @dataclass(frozen=True)
@@ -32,35 +30,29 @@ class Tokens:
         return digest([self.text, hashlib.sha256(self.codes.tobytes()).hexdigest(), self.codes.shape, self.codec])
 
 
-def tokenise(clip: Clip, codec: Codec, codebooks: int) -> Tokens:
-    """Codes of a clip, from the cache where these samples went through this codec before."""
-    samples = hashlib.sha256(clip.audio.tobytes()).hexdigest()
-    path = workspace() / "data" / "cache" / f"{digest([samples, codec.identity, codebooks])[:32]}.tokens"
-    codes = _read(path)
-    if codes is None:
-        codes = codec.encode(clip.audio, codebooks)
-        payload = save({"codes": codes})
-        write_atomic(path, hashlib.sha256(payload).digest() + payload)
-    return Tokens(clip.id, clip.text, codes, codec.digest)
+def cached(what: object, make: Callable[[], bytes]) -> bytes:
+    """What was made before for `what` (JSON), or is made and kept now; a damaged entry is named and made again."""
+    name = digest(what)
+    path = workspace() / "data" / "cache" / name[:2] / name[2:34]
+    try:
+        return unseal(path)
+    except FileNotFoundError:
+        pass
+    except Damaged:
+        warnings.warn(f"cache entry {path} is damaged: it is made again", stacklevel=2)
+    content = make()
+    write_atomic(path, seal(content), durable=False)        # it verifies itself
+    return content
 
 
-def _read(path: Path) -> np.ndarray | None:
-    """A cache entry is its own sha256 and a safetensors payload; a damaged one is named and made again."""
-    if not path.exists():
-        return None
-    stored = path.read_bytes()
-    if hashlib.sha256(stored[32:]).digest() != stored[:32]:
-        warnings.warn(f"cache entry {path} is damaged: it is made again", stacklevel=3)
-        return None
-    return load(stored[32:])["codes"]
+def fingerprint(audio: np.ndarray) -> str:
+    return hashlib.sha256(audio.tobytes()).hexdigest()
 
 
-def sound(codes: np.ndarray, made_with: str, codec: Codec) -> np.ndarray:
-    """Audio of codes, refused where another codec made them."""
-    if made_with != codec.digest:
-        raise ValueError(f"these tokens were made with codec {made_with[:12]}, not with {codec.name} "
-                         f"({codec.digest[:12]}): load the codec that made them")
-    return codec.decode(codes)
+def encoded(samples: str, codec: Codec, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """All codes (8, frames) int16 of the audio with the fingerprint `samples`, which is read if they are not cached."""
+    return load(cached({"samples": samples, "codec": codec.identity},
+                       lambda: save({"codes": codec.encode(read(), MAX_CODEBOOKS)})))["codes"]
 
 
 def delay(codes: Tensor) -> Tensor:
@@ -79,16 +71,16 @@ def undelay(codes: Tensor) -> Tensor:
     return torch.stack([codes[..., k, k:k + frames] for k in range(codebooks)], -2)
 
 
-def collate(tokens: list[Tokens], pattern: str) -> tuple[Tensor, Tensor, Tensor]:
+def collate(tokens: list[Tokens], config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Codes (batch, codebooks, frames) padded with START, lengths (batch,), text (batch, characters)."""
-    if pattern not in ("parallel", "delay"):
-        raise ValueError(f"no codebook pattern {pattern!r}: choose parallel or delay")
+    if config.pattern not in ("parallel", "delay"):
+        raise ValueError(f"no codebook pattern {config.pattern!r}: choose parallel or delay")
     codes = [torch.from_numpy(t.codes.astype(np.int64)) for t in tokens]
-    if pattern == "delay":
+    if config.pattern == "delay":
         codes = [delay(c) for c in codes]
     lengths = torch.tensor([c.shape[1] for c in codes])
     padded = codes[0].new_full((len(codes), len(codes[0]), int(lengths.max())), START)
     for row, c in zip(padded, codes):
         row[:, :c.shape[1]] = c
-    texts = [torch.tensor(encode(t.text)) for t in tokens]
-    return padded, lengths, torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=TEXT_PADDING)
+    texts = [torch.tensor(encode(t.text, config.alphabet, config.language)) for t in tokens]
+    return padded, lengths, torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=config.vocabulary)

@@ -9,14 +9,14 @@ from IPython.display import Image
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ..data.audio import SAMPLE_RATE
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
 from ..records import Record, figures_root, write_atomic
 from .claims import METRICS, Comparison
-from .results import TIMES, Report, curve, memorised_ids
+from .results import TIMES, Report, curve, said_share
 
 COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
-RATE = 24_000
 
 
 def style() -> None:
@@ -104,31 +104,34 @@ def codec_rows(run: Record) -> Figure:
     return figure
 
 
-def codes(values: np.ndarray, frame_rate: float, title: str) -> Figure:
-    """Codes (codebooks, frames) as colours: what a model is asked to predict."""
-    figure, axis = plt.subplots(figsize=(11, 1.9))
-    image = axis.imshow(values, aspect="auto", cmap="viridis", extent=(0, values.shape[1] / frame_rate, len(values), 0),
-                        interpolation="nearest")
-    axis.set(xlabel="seconds", ylabel="codebook", yticks=np.arange(len(values)) + 0.5, yticklabels=range(1, len(values) + 1),
-             title=title)
-    axis.grid(False)
-    figure.colorbar(image, label="code")
+def codes(named: dict[str, np.ndarray], frame_rate: float, title: str) -> Figure:
+    """Codes (codebooks, frames) of each name as colours, all on one time axis: what a model is asked to predict."""
+    longest = max(c.shape[1] for c in named.values()) / frame_rate
+    figure, axes = plt.subplots(len(named), 1, figsize=(11, 1.4 * len(named) + 0.5), sharex=True, squeeze=False)
+    for axis, (name, values) in zip(axes[:, 0], named.items()):
+        image = axis.imshow(values, aspect="auto", cmap="viridis", vmin=0, vmax=1023, interpolation="nearest",
+                            extent=(0, values.shape[1] / frame_rate, len(values), 0))
+        axis.set(ylabel=name, xlim=(0, longest), yticks=np.arange(len(values)) + 0.5, yticklabels=range(1, len(values) + 1))
+        axis.grid(False)
+    axis.set(xlabel="seconds")
+    figure.colorbar(image, ax=axes, label="code")
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
 def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure:
     """Waveform above mel spectrogram of each named sound (samples,) at 24 kHz, all on one time axis."""
-    longest = max(len(w) for w in waves.values()) / RATE
+    longest = max(len(w) for w in waves.values()) / SAMPLE_RATE
     rows, columns = -(-len(waves) // columns), min(columns, len(waves))
     figure, axes = plt.subplots(2 * rows, columns, figsize=(3.1 * columns, 3.4 * rows + 0.4), sharex=True, squeeze=False,
                                 height_ratios=(1, 2) * rows)
     pairs = axes.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2)        # (sounds, wave and mel)
     for (name, wave), (upper, lower) in zip(waves.items(), pairs):
-        upper.plot(np.arange(len(wave)) / RATE, wave, linewidth=0.4)
+        upper.plot(np.arange(len(wave)) / SAMPLE_RATE, wave, linewidth=0.4)
         upper.set(ylim=(-1, 1), yticks=[])
         upper.set_title(name, fontsize=10)
         mel = log_mel(wave)
-        lower.imshow(mel, origin="lower", aspect="auto", extent=(0, len(wave) / RATE, 0, len(mel)), cmap="magma",
+        lower.imshow(mel, origin="lower", aspect="auto", extent=(0, len(wave) / SAMPLE_RATE, 0, len(mel)), cmap="magma",
                      vmin=-90, vmax=-20, interpolation="nearest")
         lower.set(xlim=(0, longest), xlabel="seconds", ylabel="mel band")
         lower.grid(False)
@@ -136,7 +139,7 @@ def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure
     for pair in pairs[len(waves):]:
         for axis in pair:
             axis.set_axis_off()
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -165,9 +168,8 @@ def leak(report: Report) -> Figure:
         for run in runs:
             heard = report.heard.get(run.name)
             if heard:
-                known = memorised_ids(run, heard)
-                free = np.mean([s["token_match"] for s in heard.result["sentences"] if s["id"] in known])
-                rows.append((f"{core}\n{regime.replace('_', ' ')}", colour(core), run.result["memorised"]["accuracy"], free))
+                rows.append((f"{core}\n{regime.replace('_', ' ')}", colour(core), run.result["memorised"]["accuracy"],
+                             said_share(run, heard)))
     names = list(dict.fromkeys(row[0] for row in rows))
     figure, axis = plt.subplots(figsize=(1.8 * len(names) + 2, 3.8))
     for name, shade, forced, free in rows:

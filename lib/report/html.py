@@ -1,16 +1,15 @@
 """HTML that stands alone: players, tables, and a notebook as one page that asks the network for nothing."""
 import base64
-import io
 import re
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 
+from ..data.audio import SAMPLE_RATE, flac
 from ..records import write_atomic
 
 NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$")  # a cell of a column of numbers: short, and begins like one
@@ -20,14 +19,12 @@ class Html(str):
     """A table cell that is HTML already."""
 
 
-def audio(samples: np.ndarray, rate: int, label: str = "") -> str:
+def audio(samples: np.ndarray, label: str = "", rate: int = SAMPLE_RATE) -> str:
     """A player with the samples (frames,) embedded as 16-bit FLAC; beyond full scale they are clipped."""
-    samples = np.asarray(samples, np.float32)
-    if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
-        raise ValueError(f"no playable sound {label!r}: samples of shape {samples.shape}, one finite row needed")
-    flac = io.BytesIO()
-    soundfile.write(flac, samples.clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
-    data = base64.b64encode(flac.getvalue()).decode()
+    try:
+        data = base64.b64encode(flac(np.asarray(samples, np.float32), rate)).decode()
+    except ValueError as error:
+        raise ValueError(f"no playable sound {label!r}: {error}") from None
     named = f' aria-label="{escape(label)}"' if label else ""
     return f'<audio controls preload="metadata"{named} src="data:audio/flac;base64,{data}"></audio>'
 

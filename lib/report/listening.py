@@ -5,35 +5,62 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, display
+from safetensors.numpy import load
 
-from ..data.codec import SAMPLE_RATE, Codec
-from ..data.corpus import Clip
-from ..data.tokens import Tokens, sound
-from ..generate import read_flac
+from ..data.audio import read_flac
+from ..data.corpus import Clip, Corpus
+from ..data.tokens import Tokens
+from ..generate import CODES, sound_file
+from ..records import file_name
 from . import figures
 from .html import audio
 from .results import Report
 
 
-def waves(report: Report, clip: Clip, tokens: Tokens, codec: Codec) -> dict[str, np.ndarray]:
+def waves(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> dict[str, np.ndarray]:
     """Name -> audio (samples,): the speech, its codec round trip, and what the first run of each core said."""
-    named = {"speech": clip.audio, "codec": sound(tokens.codes, tokens.codec, codec)}
+    named = {} if clip.audio is None else {"speech": clip.audio}
+    named |= {"codec": corpus.sound(tokens.codes, tokens.codec)}
     for core, regime, runs in report.regimes():
         heard = report.heard.get(runs[0].name)
         if heard:
-            name = core if regime == "causal" else f"{core}, {regime.replace('_', ' ')}"
-            named[name] = read_flac(heard.file(f"{clip.id}.flac").read_bytes())
+            named[_name(core, regime)] = read_flac(heard.file(sound_file(clip.id)).read_bytes())
     return named
+
+
+def codes(report: Report, clip: Clip, tokens: Tokens) -> dict[str, np.ndarray]:
+    """Name -> codes (codebooks, frames): the corpus's own, and what the first run of each core said."""
+    named = {"corpus": tokens.codes}
+    for core, regime, runs in report.regimes():
+        heard = report.heard.get(runs[0].name)
+        if heard:
+            named[_name(core, regime)] = load(heard.file(CODES).read_bytes())[file_name(clip.id)]
+    return named
+
+
+def _name(core: str, regime: str) -> str:
+    return core if regime == "causal" else f"{core}, {regime.replace('_', ' ')}"
+
+
+def show(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> None:
+    """Spectrograms and players of a sentence; pictures of its codes where the corpus has no sound."""
+    name, folder = f"sounds_{file_name(clip.id)}", report.study.label
+    if corpus.codec is None:
+        display(figures.keep(figures.codes(codes(report, clip, tokens), corpus.frame_rate, clip.text), folder, name))
+        return
+    sounds = waves(report, clip, tokens, corpus)
+    display(figures.keep(figures.sounds(sounds, clip.text), folder, name))
+    display(HTML(players(sounds, clip.text)))
 
 
 def players(sounds: dict[str, np.ndarray], text: str) -> str:
     """A labelled player for each sound, as HTML."""
-    cells = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{audio(wave, SAMPLE_RATE, f'{name}: {text}')}</figure>"
+    cells = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{audio(wave, f'{name}: {text}')}</figure>"
                     for name, wave in sounds.items())
     return f'<div class="players">{cells}</div>'
 
 
-def browser(report: Report, clips: list[Clip], tokens: list[Tokens], codec: Codec) -> widgets.Widget:
+def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Corpus) -> widgets.Widget:
     """Choose a sentence, a core and a regime; see and hear it beside the ground truth and the codec's round trip."""
     sentence = widgets.Dropdown(options=[(c.text, i) for i, c in enumerate(clips)], description="sentence")
     core = widgets.Dropdown(options=list(report.causal), description="core")
@@ -42,14 +69,14 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], codec: Code
 
     def show(_=None) -> None:
         i = sentence.value
-        everything = waves(report, clips[i], tokens[i], codec)
-        name = core.value if regime.value == "causal" else f"{core.value}, {regime.value}"
+        everything = waves(report, clips[i], tokens[i], corpus)
+        name = _name(core.value, regime.value)
         output.clear_output(wait=True)
         with output:
             if name not in everything:
                 print(f"{core.value} has no run in the regime {regime.value}")
                 return
-            chosen = {k: everything[k] for k in ("speech", "codec", name)}
+            chosen = {k: everything[k] for k in ("speech", "codec", name) if k in everything}
             figure = figures.sounds(chosen, clips[i].text)
             display(figure, HTML(players(chosen, clips[i].text)))
             plt.close(figure)

@@ -3,21 +3,18 @@ from collections.abc import Sequence
 from html import escape
 from statistics import median
 
-import numpy as np
-
 from ..records import Record
 from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, Results, headline,
                      judge, load_claims, summary)
-from .results import Report, curve, memorised_ids, step_samples
+from .results import Report, curve, said_share, step_samples
 
-VOICES = "espeak-ng synthetic speech"
 SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over lengths
 
 
 def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    return (f"{_device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {VOICES}; "
+    return (f"{_device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {report.corpus.result['speech']}; "
             f"cost at {s.frames} frames)")
 
 
@@ -74,8 +71,7 @@ def leak_sentences(report: Report) -> list[str]:
         heard = report.heard.get(runs[0].name)
         if not heard:
             continue
-        known = memorised_ids(runs[0], heard)
-        free = np.mean([s["token_match"] for s in heard.result["sentences"] if s["id"] in known])
+        free = said_share(runs[0], heard)
         forced = runs[0].result["memorised"]["accuracy"]
         out.append(f"Trained as reported, with its target in view, {core} is {forced:.1%} right teacher-forced, and when it "
                    f"speaks by itself {free:.1%} of its tokens are the memorised clip's (one seed, no verdict).")
@@ -105,16 +101,21 @@ def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
 
 def limits(report: Report) -> list[str]:
     """What this study cannot say."""
-    s = report.study
+    s, corpus = report.study, report.corpus.result
+    language = corpus["language"] or "not named"
     seeds = min(len(runs) for runs in report.causal.values())
     clips = "One memorised clip shows" if s.clips == 1 else f"{s.clips} memorised clips show"
     words = [f"{clips} that a model can memorise, not how it speaks: nothing here is about the quality of speech for new text.",
-             f"The speech is {VOICES}, voice {s.voice}; its codes are those of codec {report.codec_quality.result['codec'] if report.codec_quality else s.codec}, "
-             "which sets the ceiling of every sound.",
+             f"The speech is {corpus['speech']}, {'voice ' + corpus['voice'] if 'voice' in corpus else 'language ' + language}; "
+             + (f"its codes are those of codec {report.codec_quality.result['codec']}, which sets the ceiling of every sound."
+                if report.codec_quality else "the codec that made its codes was not measured."),
              f"{seeds} seed{'s' * (seeds > 1)} for each causal core" + (": wide intervals." if seeds > 1 else ": no verdict.")
              + " One seed as reported: numbers, no verdict.",
              "The seed's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
              "Learning rate and schedule are the seed's for every core; none was tuned."]
+    if s.conditioning == "prefix":
+        words.append("The text before the audio goes through the core character by character; the prefill that is timed is "
+                     "that, not what one parallel pass would take.")
     if all(run.environment["device"] == "cpu" for run in (report.steps, report.lengths) if run):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
     return words

@@ -23,7 +23,7 @@ LARGEST_REPORT, LARGEST = 20e6, 30e6
 
 def publish(chosen: Study) -> Path:
     """Fill figures/reference/ anew; the old one stays until the new one is whole."""
-    source, report = figures_root(chosen.name), results.read(chosen)
+    source, report = figures_root(chosen.label), results.read(chosen)
     if not (source / "report.html").exists():
         raise ValueError(f"{source / 'report.html'} is missing: run the study first (make report STUDY={chosen.name})")
     samples = results.results(report)
@@ -32,7 +32,7 @@ def publish(chosen: Study) -> Path:
         new.mkdir()
         for path in (source / "report.html", source / "manifest.json", source / "stages.json", *source.glob("*.png")):
             shutil.copy(path, new)
-        for run in (run for group in noted(chosen.name).values() for run in group):
+        for run in (run for group in noted(chosen.label).values() for run in group):
             where = new / "runs" / run.name
             where.mkdir(parents=True, exist_ok=True)
             shutil.copy(run.folder / "record.json", where)

@@ -16,6 +16,7 @@ TIMES = ("forward_ms", "backward_ms", "optimiser_ms", "step_ms", "decode_ms", "p
 class Report:
     """The runs of a study by what they are, and the results that follow."""
     study: Study
+    corpus: Record | None = None           # what was spoken, and how it was prepared
     causal: dict[str, list[Record]] = field(default_factory=dict)       # core -> training runs, by seed
     reported: dict[str, list[Record]] = field(default_factory=dict)
     heard: dict[str, Record] = field(default_factory=dict)              # training run -> listening run
@@ -35,7 +36,7 @@ class Report:
 def read(study: Study) -> Report:
     """The report's runs, from the study's manifest."""
     report = Report(study)
-    for role, runs in noted(study.name).items():
+    for role, runs in noted(study.label).items():
         kind = role.split("/")[0]
         if kind == "train":
             _add_training(report, runs)
@@ -80,7 +81,7 @@ def results(report: Report) -> Results:
             if heard:
                 known = memorised_ids(run, heard)
                 rows = heard.result["sentences"]
-                add(core, "token_match", np.mean([s["token_match"] for s in rows if s["id"] in known]), pair, heard)
+                add(core, "token_match", said_share(run, heard), pair, heard)
                 add(core, "tokens_per_s", np.mean([s["tokens_per_s"] for s in rows]), pair, heard)
                 if len(known) < len(rows):
                     add(core, "unseen_token_match",
@@ -119,6 +120,12 @@ def step_samples(run: Record) -> Results:
 def memorised_ids(run: Record, heard: Record) -> set[str]:
     """Ids of the sentences that a training run memorised, among those it was heard with: the first of the list."""
     return {s["id"] for s in heard.result["sentences"][:run.identity["config"]["clips"]]}
+
+
+def said_share(run: Record, heard: Record) -> float:
+    """Share of the memorised clips' tokens that a training run says by itself, mean over clips."""
+    known = memorised_ids(run, heard)
+    return float(np.mean([s["token_match"] for s in heard.result["sentences"] if s["id"] in known]))
 
 
 def curve(run: Record, core: str, part: str) -> dict[int, list[float]]:

@@ -9,7 +9,7 @@ import pandas as pd
 from ..metrics.stats import t_interval
 from ..records import Record, figures_root
 from .claims import METRICS, Claim, Judgement
-from .results import TIMES, Report, curve, exponents, memorised_ids
+from .results import TIMES, Report, curve, exponents, memorised_ids, said_share
 
 
 def seed_tables(judgements: list[Judgement]) -> dict[str, pd.DataFrame]:
@@ -52,8 +52,7 @@ def training_runs(report: Report) -> pd.DataFrame:
                    "unseen": f"{r['unseen']['accuracy']:.1%}" if r["unseen"] else "",
                    "said": "", "seconds": f"{r['training_s']:.1f}", "run": run.name}
             if heard:
-                known = memorised_ids(run, heard)
-                row["said"] = f"{np.mean([s['token_match'] for s in heard.result['sentences'] if s['id'] in known]):.1%}"
+                row["said"] = f"{said_share(run, heard):.1%}"
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -128,10 +127,32 @@ def sampled(heard: list[Record]) -> pd.DataFrame:
 
 def stages(report: Report) -> pd.DataFrame:
     """Seconds of each notebook, where the runner wrote them."""
-    path = figures_root(report.study.name) / "stages.json"
+    path = figures_root(report.study.label) / "stages.json"
     seconds = json.loads(path.read_text()) if path.exists() else {}
     return pd.DataFrame([{"notebook": name, "seconds": f"{s:.1f}"} for name, s in seconds.items()],
                         columns=["notebook", "seconds"])
+
+
+def splits(corpus: Record) -> pd.DataFrame:
+    """Clips of each split of a corpus, and their minutes where it was recorded."""
+    rate = corpus.result.get("frame_rate")
+    return pd.DataFrame([{"split": split, "clips": f"{n['clips']:,}"}
+                         | ({"minutes": f"{n['frames'] / rate / 60:,.1f}"} if rate else {})
+                         for split, n in corpus.result["splits"].items()])
+
+
+def set_aside(corpus: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How many clips of a corpus are not used for each reason, and the first of them one by one."""
+    counts = pd.DataFrame([{"reason": r, "clips": f"{n:,}"} for r, n in corpus.result["set_aside"].items()],
+                          columns=["reason", "clips"])
+    return counts, pd.DataFrame(corpus.result.get("examples", []), columns=["id", "file", "reason"])
+
+
+def codec_speed(run: Record) -> pd.DataFrame:
+    seconds = run.result["seconds"]
+    return pd.DataFrame([{"codec": part, "milliseconds": f"{median(run.result[key]):.1f}", "of sound, s": f"{seconds:.1f}",
+                          "times real time": f"{1e3 * seconds / median(run.result[key]):.0f}"}
+                         for part, key in (("encode", "encode_ms"), ("decode", "decode_ms"))])
 
 
 def codec_quality(run: Record) -> pd.DataFrame:
