@@ -1,4 +1,4 @@
-"""The notebooks in order, through papermill: python -m lib.run [--study quick] [--only 05 ...] [-p name value ...]
+"""The notebooks in order, through papermill: python -m lib.run [--study quick] [--corpus DIR] [--only 05 ...] [-p name value ...]
 
 Writes the executed notebooks, the seconds of each and the exported report under figures/<study>/ of the workspace.
 """
@@ -7,6 +7,8 @@ import fcntl
 import json
 import logging
 import os
+import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +25,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat.sign import NotebookNotary
 
 from . import config
-from .records import write_atomic
+from .data.layouts import recognise
+from .records import Unwritable, runs_root, scratch, sweep, write_atomic, writing
 from .report import html
 
 NOTEBOOKS = config.REPOSITORY / "notebooks"
@@ -48,9 +51,10 @@ def run(study: str, only: list[str] | None = None, parameters: dict[str, str] | 
     """Run the selected notebooks; the folder where everything was written."""
     notebooks = _select(only)
     declared = {notebook: set(papermill.inspect_notebook(notebook)) for notebook in notebooks}
-    given = {"study": study} | _check(study, parameters or {}, set().union(*declared.values()))
-    folder = config.workspace() / "figures" / study
-    with _locked(folder):
+    given, folder = _check(study, parameters or {}, set().union(*declared.values()))
+    with _locked(folder.name):
+        for root in (runs_root(), config.workspace() / "data" / "cache", folder):
+            sweep(root)
         stages = _stages(folder) if only else {}
         for notebook in notebooks:
             print(f"{notebook.stem:24}", end="", flush=True)
@@ -62,7 +66,7 @@ def run(study: str, only: list[str] | None = None, parameters: dict[str, str] | 
                 write_atomic(folder / "stages.json", json.dumps(dict(sorted(stages.items())), indent=1).encode())
                 if notebook.stem == REPORT:
                     _export(executed, folder / "report.html")
-            except RunError:
+            except (RunError, OSError):
                 print("  failed", flush=True)
                 raise
             print(f"{stages[notebook.stem]:8.1f} s", flush=True)
@@ -80,8 +84,8 @@ def _select(only: list[str] | None) -> list[Path]:
     return [n for n in notebooks if not only or n.stem in only or n.stem[:2] in only]
 
 
-def _check(study: str, parameters: dict[str, str], declared: set[str]) -> dict[str, object]:
-    """The parameters as values, refused where no notebook declares one or the study cannot take it."""
+def _check(study: str, parameters: dict[str, str], declared: set[str]) -> tuple[dict[str, object], Path]:
+    """The parameters as values, refused where no notebook declares one or the study cannot take it; and its folder."""
     for name in parameters:
         if name == "study":
             raise RunError("the study is chosen with --study, not with -p")
@@ -91,10 +95,13 @@ def _check(study: str, parameters: dict[str, str], declared: set[str]) -> dict[s
     types = {f.name: f.type for f in fields(config.Study) if f.name != "name"}
     values = {name: _value(text, types.get(name)) for name, text in parameters.items()}
     try:
-        config.study(study, **{name: value for name, value in values.items() if name in types})
+        chosen = config.study(study, **{name: value for name, value in values.items() if name in types})
+        if chosen.corpus != config.EMBEDDED:
+            recognise(Path(chosen.corpus))
     except ValueError as error:
         raise RunError(str(error)) from None
-    return values
+    paths = {name: getattr(chosen, name) for name in ("corpus", "codec") if name in values}     # absolute
+    return {"study": study} | values | paths, config.workspace() / "figures" / chosen.label
 
 
 def _value(text: str, kind: object = None) -> object:
@@ -102,6 +109,8 @@ def _value(text: str, kind: object = None) -> object:
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]
+    if kind in (str, str | None):
+        return text
     if get_origin(kind) is tuple:
         return [part if get_args(kind)[0] is str else _value(part) for part in text.split(",")]
     for number in (int, float):
@@ -111,14 +120,23 @@ def _value(text: str, kind: object = None) -> object:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One run at a time in a study's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+def _locked(study: str) -> Iterator[None]:
+    """One run at a time in a workspace, since two would disturb each other's timings; free again however a run ends."""
+    path = runs_root() / ".lock"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "a+")
+    with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another run is writing {folder}: wait until it has ended, "
+            with writing(path):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.truncate(0)
+                print(f"study {study}, process {os.getpid()}", end="", file=lock, flush=True)
+        except Unwritable as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+            lock.seek(0)
+            raise RunError(f"another run ({lock.read()}) is writing {config.workspace()}: wait until it has ended, "
                            "or set TTS_WORKSPACE to another folder") from None
         yield
 
@@ -132,20 +150,25 @@ def _stages(folder: Path) -> dict[str, float]:
 
 def _execute(notebook: Path, folder: Path, parameters: dict[str, object]) -> Path:
     """Execute one notebook: its output appears whole and signed, or as .failed.ipynb with what went wrong."""
-    folder.mkdir(parents=True, exist_ok=True)
-    running, failed = folder / f".{notebook.stem}.running.ipynb", folder / f"{notebook.stem}.failed.ipynb"
-    try:
-        papermill.execute_notebook(notebook, running, parameters, kernel_name="python3", language="python",
-                                   kernel_manager_class=Kernel, cwd=NOTEBOOKS, progress_bar=False)
-    except Exception as error:
-        if running.exists():
-            os.replace(running, failed)
-        name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-        raise RunError(f"{notebook.stem} failed: {name}: {' '.join(message.split())} (executed: {failed})") from error
-    NotebookNotary().sign(nbformat.read(running, as_version=4))     # else JupyterLab strips its <audio>
-    failed.unlink(missing_ok=True)
-    os.replace(running, folder / notebook.name)
-    return folder / notebook.name
+    done, failed = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb"
+    with scratch(folder) as temporary:
+        running = temporary / notebook.name
+        try:
+            papermill.execute_notebook(notebook, running, parameters, kernel_name="python3", language="python",
+                                       kernel_manager_class=Kernel, cwd=NOTEBOOKS, progress_bar=False)
+        except OSError as error:
+            raise Unwritable(error.filename or done, error) from error
+        except Exception as error:
+            if running.exists():
+                os.replace(running, failed)
+            name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+            message = " ".join(message.split())
+            raise RunError(f"{notebook.stem} failed: {name}: {message} (executed: {failed})") from error
+        with suppress(OSError, sqlite3.Error):                      # else JupyterLab strips its <audio>
+            NotebookNotary().sign(nbformat.read(running, as_version=4))
+        failed.unlink(missing_ok=True)
+        os.replace(running, done)
+    return done
 
 
 def _export(notebook: Path, out: Path) -> None:
@@ -161,11 +184,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NOTEBOOK", help="numbers or names, such as 05")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
                         help="a parameter, passed to the notebooks that declare it; lists as a,b")
+    for name, help in (("corpus", "the folder of your own speech"), ("language", "of that corpus, such as en"),
+                       ("codec", "embedded, encodec_24khz, or the path of a codec file")):
+        parser.add_argument(f"--{name}", help=help)
     arguments = parser.parse_args(argv)
+    named = {name: value for name in ("corpus", "language", "codec") if (value := getattr(arguments, name)) is not None}
     try:
-        folder = run(arguments.study, arguments.only, dict(arguments.parameters))
-    except RunError as error:
-        print(error, file=sys.stderr)
+        folder = run(arguments.study, arguments.only, dict(arguments.parameters) | named)
+    except (RunError, OSError) as error:
+        print(*str(error).split(), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
@@ -175,4 +202,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)       # ends the kernel too, as ctrl-C does
     sys.exit(main())

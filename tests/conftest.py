@@ -1,9 +1,37 @@
 """Every test writes into a workspace of its own."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from lib.config import REPOSITORY
 from lib.data.tokens import Tokens
+
+
+def start_smoke(workspace: Path, *arguments: str) -> subprocess.Popen:
+    """The smoke study, or some notebooks of it, in a process of its own."""
+    return subprocess.Popen([sys.executable, "-m", "lib.run", "--study", "smoke", *arguments], cwd=REPOSITORY,
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env={**os.environ, "TTS_WORKSPACE": str(workspace)})
+
+
+def run_smoke(workspace: Path, *arguments: str) -> subprocess.CompletedProcess:
+    process = start_smoke(workspace, *arguments)
+    out, error = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """The workspace of a smoke study that ran unbroken."""
+    workspace = tmp_path_factory.mktemp("smoke")
+    done = run_smoke(workspace)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return workspace
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,19 @@
 """Builds a corpus of each layout from clips: (id, text, audio at 24 kHz), or (id, text, codes)."""
 import json
+from math import gcd
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from scipy.signal import resample_poly
 
 SPLITS = ("train", "train", "train", "dev", "test", "test")
 
 
 def _write(path: Path, audio: np.ndarray, rate: int = 24_000, channels: int = 1, **format) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    shared = gcd(rate, 24_000)
+    audio = resample_poly(audio, rate // shared, 24_000 // shared)
     soundfile.write(path, np.stack([audio] * channels, 1), rate, **format)
 
 

@@ -88,8 +88,10 @@ class Evil:
     (np.zeros((8, 5)), "no codes .float64"), (np.zeros((8, 5), bool), "no codes .bool"),
     (np.full((8, 5), 1024), "out of range .from 1024 to 1024.: 0 to 1023"), (np.full((8, 5), -1), "out of range"),
     (np.full((8, 5), 70_000), "out of range"), (np.array([[Evil()]], dtype=object), "cannot be read as an array"),
+    (b"PK\3\4 cut", "cannot be read as an array"),
+    (b"\x93NUMPY\1\0\x04\0{[(\n", "cannot be read as an array"),
     (b"", "cannot be read as an array"), (b"text", "cannot be read as an array"), (pickle.dumps(Evil()), "cannot be read"),
-    ("cut", "cannot be read as an array"), ("archive", "no codes .an archive")])
+    ("cut", "cannot be read as an array"), ("archive", r"cannot be read as an array of numbers .no .npy")])
 def test_codes_that_are_none(content, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_tokens(tmp_path / "c", CODES, codec="mine")
@@ -130,7 +132,7 @@ def test_a_path_of_common_voice_that_leaves_the_folder(tmp_path):
     with open(tmp_path / "c" / "test.tsv", "a") as file:
         file.write("s\t../../x.mp3\tout\ten\ns\t/etc/passwd\tout\ten\ns\n")
     reasons = [b.reason for b in read(tmp_path / "c")[1]]
-    assert [r.split(":")[0] for r in reasons] == ["its name leaves the corpus folder", "no audio for this transcript",
+    assert [r.split(":")[0] for r in reasons] == ["its name leaves the corpus folder"] * 2 + [
                                                   "fewer columns than the head of the table"]
 
 
@@ -178,7 +180,10 @@ def test_folders_that_are_no_corpus(tmp_path, monkeypatch):
     ("{", "cannot be read as JSON"), ("[1]", "not an object"), ({"codec": None}, "codec is None: give a text"),
     ({"codebooks": "8"}, "codebooks is '8': give a whole number"), ({"codebooks": True}, "codebooks is True"),
     ({"codebooks": 0}, "codebooks is 0"), ({"frame_rate": -75}, "frame_rate is -75: give a number above 0"),
-    ({"language": 5}, "language is 5: give a text")])
+    ({"language": 5}, "language is 5: give a text"), ({"codec": ""}, "codec is ''"), ({"codec": "a\nb"}, "codec is 'a"),
+    ({"codebooks": 65}, "codebooks is 65: give a whole number from 1 to 64"),
+    ({"frame_rate": float("nan")}, "frame_rate is nan"),
+    ('{"codec": "mine"}', "codebooks is missing"), pytest.param("[" * 100_000, "cannot be read as JSON", id="deep")])
 def test_a_broken_corpus_json_is_refused_in_one_line(change, words, tmp_path):
     make_tokens(tmp_path / "c", CODES, codec="mine")
     path = tmp_path / "c" / "corpus.json"
@@ -201,3 +206,123 @@ def test_a_loop_of_links_ends(tmp_path):
     make_ljspeech(tmp_path, CLIPS)
     os.symlink(tmp_path / "wavs", tmp_path / "wavs" / "again")
     assert len(read(tmp_path)[0]) == 6
+
+
+BAD_NAMES = {"x" * 300: "no audio", "": "no id", "a\x1b[31m": "control characters in the name", "a\0": "control characters",
+             "/etc/hostname": "leaves the corpus folder", "..": "leaves the corpus folder"}
+
+
+@pytest.mark.parametrize("make", [make_ljspeech, make_mls, make_tokens])
+def test_names_that_no_clip_can_have_are_set_aside_one_by_one(make, tmp_path):
+    make(tmp_path, CODES if make is make_tokens else CLIPS, **{"codec": "mine"} if make is make_tokens else {})
+    path, separator = (tmp_path / "transcripts.txt", "\t") if make is make_mls else (tmp_path / "metadata.csv", "|")
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(f"{name}{separator}text\n" for name in list(BAD_NAMES) + [""])         # twice no id
+    good, bad = read(tmp_path)
+    assert len(good) == 6 and len(bad) == 7
+    for found, words in zip(bad, BAD_NAMES.values()):
+        assert words.replace("audio", "") in found.reason and (found.id + found.file + found.reason).isprintable()
+
+
+def test_a_clip_named_as_a_line_is_no_duplicate(tmp_path):
+    make_ljspeech(tmp_path, CLIPS + [("line 8", "text", AUDIO)])
+    with open(tmp_path / "metadata.csv", "a") as file:
+        file.write("no separator\n")
+    good, bad = read(tmp_path)
+    assert [e.id for e in good][-1] == "line 8" and [b.id for b in bad] == ["line 8"]
+
+
+def test_file_names_that_are_not_utf_8_can_be_listed(tmp_path):
+    make_ljspeech(tmp_path, CLIPS)
+    with open(os.fsencode(tmp_path / "wavs") + b"/\xff\n.wav", "wb"):
+        pass
+    stray, = read(tmp_path)[1]
+    assert stray.file == "wavs/\\udcff\\n.wav" and stray.file.encode("utf-8")
+
+
+def test_capital_endings(tmp_path):
+    make_ljspeech(tmp_path, CLIPS)
+    os.rename(tmp_path / "wavs" / "100_2_0.wav", tmp_path / "wavs" / "100_2_0.WAV")
+    good, bad = read(tmp_path)
+    assert good[0].file == "wavs/100_2_0.WAV" and not bad
+
+
+def test_a_folder_in_place_of_a_clip(tmp_path):
+    make_ljspeech(tmp_path, CLIPS)
+    (tmp_path / "wavs" / "100_2_0.wav").unlink()
+    (tmp_path / "wavs" / "100_2_0.wav").mkdir()
+    good, bad = read(tmp_path)
+    assert len(good) == 5 and bad[0].reason.startswith("no audio")
+
+
+@pytest.mark.parametrize("character", ["\x85", "\x00", "\x1b", "\x7f"])
+def test_control_characters_in_a_text(character, tmp_path):
+    make_ljspeech(tmp_path, CLIPS)
+    (tmp_path / "metadata.csv").write_text("".join(f"{id}|a{character}b\tc\n" for id, _, _ in CLIPS[:1])
+                                           + "101_2_1|a\tb\u00a0\U0001f600\n", encoding="utf-8")
+    good, bad = read(tmp_path)
+    assert [e.text for e in good] == ["a\tb\u00a0\U0001f600"]
+    assert bad[0].reason.startswith("control characters in the text")
+
+
+@pytest.mark.parametrize("content", ["\n \n", "\ufeff", "\ufeff\r\n\r\n"])
+@pytest.mark.parametrize("make, name", [(make_ljspeech, "metadata.csv"), (make_common_voice, "train.tsv"),
+                                        (make_common_voice, "test.tsv"), (make_mls, "transcripts.txt")])
+def test_a_transcript_of_blank_lines_is_empty(make, name, content, tmp_path):
+    make(tmp_path, CLIPS)
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert f"{name} is empty" in refused(tmp_path)
+
+
+def test_what_stands_beside_a_whole_layout_does_not_hide_it(tmp_path):
+    make_common_voice(tmp_path / "a", CLIPS, locale="pl")
+    (tmp_path / "a" / "metadata.csv").write_text("notes")
+    (tmp_path / "a" / "train.tsv").write_text("client_id\tpath\tsentence\tlocale\n")
+    assert (recognise(tmp_path / "a").kind, recognise(tmp_path / "a").language) == ("Common Voice", "pl")
+    make_mls(tmp_path / "b" / "train", CLIPS)
+    (tmp_path / "b" / "notes.tsv").write_text("notes")
+    assert recognise(tmp_path / "b").kind == "Multilingual LibriSpeech" and len(read(tmp_path / "b")[0]) == 6
+
+
+def test_files_where_folders_should_be(tmp_path):
+    make_ljspeech(tmp_path / "a", CLIPS)
+    os.rename(tmp_path / "a" / "wavs", tmp_path / "elsewhere")
+    (tmp_path / "a" / "wavs").write_text("")
+    assert "wavs is missing" in refused(tmp_path / "a")
+    (tmp_path / "a" / "wavs").unlink()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "a" / "wavs")                 # a linked folder is a folder
+    assert len(read(tmp_path / "a")[0]) == 6
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "train").write_text("")
+    assert "none of the known layouts" in refused(tmp_path / "b")
+    (tmp_path / "b" / "train").unlink()
+    os.symlink("train", tmp_path / "b" / "train")
+    assert "train cannot be read (Too many levels" in refused(tmp_path / "b")
+
+
+def test_the_listing_covers_corpus_json(tmp_path):
+    make_tokens(tmp_path, CODES, codec="mine")
+    first = listing(recognise(tmp_path))
+    os.utime(tmp_path / "corpus.json", (1, 1))
+    assert listing(recognise(tmp_path)) != first
+
+
+@pytest.mark.filterwarnings("ignore")           # of the parser, about what the header holds
+def test_a_header_of_codes_that_was_damaged_anywhere(tmp_path):
+    make_tokens(tmp_path, CODES, codec="mine")
+    path, layout, random = tmp_path / "codes" / "100_2_0.npy", recognise(tmp_path), np.random.default_rng(0)
+    content, refusals = path.read_bytes(), 0
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for at in random.integers(0, 128, 3):
+            damaged[at] = random.choice(list(b"()[]{}'\\,:019OVi<|\n\0 \xff"))
+        path.write_bytes(damaged)
+        try:
+            read_codes(path, layout)
+        except Unusable as error:
+            refusals += 1
+            assert "\n" not in str(error) and str(tmp_path) not in str(error)
+    assert refusals > 1000
+    path.unlink()
+    with pytest.raises(Unusable, match="No such file or directory.: write it again"):
+        read_codes(path, layout)

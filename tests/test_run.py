@@ -1,7 +1,10 @@
 """The runner, on notebooks small enough to start a kernel and little else."""
 import fcntl
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -9,7 +12,7 @@ import pytest
 from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_notebook
 
-from lib import run
+from lib import config, run
 
 
 @pytest.fixture
@@ -119,14 +122,96 @@ def test_no_notebooks_is_no_success(notebooks: Path, capfd):
     assert "no notebooks in" in refused(capfd)
 
 
-def test_a_second_run_of_the_same_study_is_refused(notebooks: Path, tmp_path: Path, capfd):
+RUNNER = """
+import resource, runpy, sys
+from pathlib import Path
+from lib import config
+config.REPOSITORY = Path(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+runpy.run_module("lib.run", run_name="__main__")
+"""
+
+
+def runner(folder: Path, largest_file: int = 1 << 30) -> subprocess.Popen:
+    """The runner in a process of its own, with the study smoke, and the notebooks of this folder."""
+    return subprocess.Popen([sys.executable, "-c", RUNNER, folder.parent, str(largest_file), "--study", "smoke"],
+                            cwd=config.REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def until(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+ENDLESS = """import fcntl, time
+alive = open('alive', 'w')
+fcntl.flock(alive, fcntl.LOCK_EX)
+print('started', file=open('notes.txt', 'a'))
+time.sleep(600)"""
+
+
+def test_two_runs_at_once_in_a_workspace_are_refused(notebooks: Path, tmp_path: Path, capfd):
+    write(notebooks, "01_first", "study = 'quick'", ENDLESS)
+    first = runner(notebooks)
+    until(lambda: notes(notebooks))
+    for study in ("smoke", "quick"):
+        assert refused(capfd, "--study", study) == (
+            f"another run (study smoke, process {first.pid}) is writing {tmp_path}: wait until it has ended, "
+            "or set TTS_WORKSPACE to another folder\n")
+    first.kill()
+    first.communicate()
     write(notebooks, "01_first", "study = 'quick'", note("one"))
-    folder = tmp_path / "figures" / "smoke"
-    folder.mkdir(parents=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert f"another run is writing {folder}" in refused(capfd, "--study", "smoke")
+    assert run.main(["--study", "quick"]) == 0 and notes(notebooks) == ["started", "one:None"]
+
+
+@pytest.mark.parametrize("sent, code, said", [
+    (signal.SIGKILL, -9, ""), *((s, 130, "interrupted: the same command goes on from here\n")
+                                for s in (signal.SIGTERM, signal.SIGINT))])
+def test_a_run_that_is_ended_takes_its_kernel_along_and_leaves_nothing(sent, code, said, notebooks, tmp_path):
+    write(notebooks, "01_first", "study = 'quick'", ENDLESS)
+    first = runner(notebooks)
+    until(lambda: notes(notebooks))
+    first.send_signal(sent)
+    assert first.communicate(timeout=20)[1] == said and first.returncode == code
+    with open(notebooks / "alive") as alive:            # the kernel holds it as long as it lives
+
+        def dead() -> bool:
+            try:
+                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+        until(dead, 5)
+    write(notebooks, "01_first", "study = 'quick'", "")
+    assert run.main(["--study", "smoke"]) == 0
+    assert [p.name for p in (tmp_path / "data").rglob("*")] == ["runs", ".lock"]
+    written = {p.name for p in (tmp_path / "figures" / "smoke").rglob("*")}
+    assert written == {"notebooks", "01_first.ipynb", "stages.json"}
+
+
+def test_a_workspace_that_cannot_be_written_is_one_line(notebooks: Path, tmp_path: Path, capfd, monkeypatch):
+    write(notebooks, "01_first", "study = 'quick'", note("one"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TTS_WORKSPACE", str(tmp_path / "file"))
+    assert "file/data/runs/.lock cannot be written (Not a directory): make it writable, or set" in refused(capfd)
+    monkeypatch.setenv("TTS_WORKSPACE", str(tmp_path))
+    (tmp_path / "figures").write_text("")
+    assert "figures/quick/notebooks cannot be written (Not a directory)" in refused(capfd)
     assert notes(notebooks) == []
+
+
+def test_a_disk_that_is_full_is_one_line(notebooks: Path, tmp_path: Path):
+    write(notebooks, "01_first", "study = 'quick'", "print('x' * 3_000_000)")
+    done = tmp_path / "figures" / "smoke" / "notebooks" / "01_first.ipynb"
+    done.parent.mkdir(parents=True)
+    done.write_text("an earlier result")
+    process = runner(notebooks, largest_file=1 << 20)
+    assert process.communicate(timeout=60)[1] == (
+        f"{done} cannot be written (File too large): free some space, or set TTS_WORKSPACE to another folder, "
+        "and run the same command again\n") and process.returncode == 1
+    assert done.read_text() == "an earlier result" and list(done.parent.iterdir()) == [done]
 
 
 def test_a_report_that_would_load_something_is_not_exported(notebooks: Path, tmp_path: Path, capfd):

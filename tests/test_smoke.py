@@ -1,30 +1,14 @@
 """The whole pipeline: notebooks 01 to 07 through papermill, the report in a browser with the network off."""
 import json
-import os
-import subprocess
-import sys
 import time
 
 import nbformat
-import pytest
 from browser import inspect_page, needs_chromium
+from conftest import run_smoke
 
 from lib.config import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
-
-
-def run(workspace, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "lib.run", "--study", "smoke", *arguments], cwd=REPOSITORY, text=True,
-                          capture_output=True, env={**os.environ, "TTS_WORKSPACE": str(workspace)})
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    workspace = tmp_path_factory.mktemp("smoke")
-    done = run(workspace)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return workspace
 
 
 def test_everything_is_written(smoke):
@@ -54,7 +38,7 @@ def test_the_report_says_what_was_computed(smoke):
 def test_a_second_run_reuses_every_record(smoke):
     before = {p: p.stat().st_mtime for p in (smoke / "data" / "runs").rglob("record.json")}
     begin = time.monotonic()
-    done = run(smoke, "--only", "02", "06")
+    done = run_smoke(smoke, "--only", "02", "06")
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime for p in (smoke / "data" / "runs").rglob("record.json")} == before
     assert time.monotonic() - begin < 180
@@ -62,7 +46,7 @@ def test_a_second_run_reuses_every_record(smoke):
 
 def test_unknown_names_are_one_clear_line(smoke):
     for arguments, words in ((("-p", "cores", "transformr"), "no core 'transformr'"), (("-p", "sede", "3"), "sede")):
-        done = run(smoke, "--only", "02", *arguments)
+        done = run_smoke(smoke, "--only", "02", *arguments)
         assert done.returncode == 1 and words in done.stderr, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 

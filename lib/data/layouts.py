@@ -10,19 +10,24 @@ Text and names are data here: no path that leaves the folder is opened, and code
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX, read_array
 
 from .audio import Unusable
 
 BINS = 1024
-SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+SOUNDS = tuple(form(e) for form in (str.lower, str.upper) for e in (".wav", ".flac", ".ogg", ".opus", ".mp3"))
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 KNOWN = ("LJSpeech (metadata.csv and wavs/), Common Voice (train.tsv or validated.tsv and clips/), Multilingual LibriSpeech "
          "(transcripts.txt and audio/), codes (corpus.json, metadata.csv and codes/)")
+NEEDS = {"LJSpeech": ("metadata.csv", "wavs"), "Common Voice": (".tsv", "clips"),
+         "Multilingual LibriSpeech": ("transcripts.txt", "audio")}
 FIELDS = {"codec": str, "codebooks": int, "frame_rate": (int, float), "language": str}      # of corpus.json
 
 
@@ -58,32 +63,50 @@ class Layout:
 
 def recognise(folder: Path) -> Layout:
     """The layout of a corpus folder; ValueError, in one line, where it has none that is known."""
-    try:
-        names = {entry.name for entry in os.scandir(folder)}
-    except FileNotFoundError:
-        raise ValueError(f"no folder {folder}: give the folder of a corpus") from None
-    except OSError as error:
-        raise ValueError(f"corpus folder {folder} cannot be read ({error.strerror}): give a readable folder") from None
+    names = _names(folder)
     if not names:
         raise ValueError(f"corpus folder {folder} is empty: put a corpus there, such as {KNOWN}")
     if "corpus.json" in names:
         layout = Layout("tokens", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"))
-    elif "wavs" in names or "metadata.csv" in names:
-        layout = Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",))
-    elif "clips" in names or any(n.endswith(".tsv") for n in names):
-        tables = _tables(folder, names)
-        layout = Layout("Common Voice", folder, tables, ("clips",), _first_locale(folder / tables[0][0]))
-    elif {"transcripts.txt", "audio"} & names:
-        layout = Layout("Multilingual LibriSpeech", folder, (("transcripts.txt", ""),), ("audio",))
-    elif parts := [p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & set(os.listdir(folder / p))]:
-        layout = Layout("Multilingual LibriSpeech", folder, tuple((f"{p}/transcripts.txt", SPLITS[p]) for p in parts),
-                        tuple(f"{p}/audio" for p in parts))
     else:
-        raise ValueError(f"corpus folder {folder} has none of the known layouts: {KNOWN}")
+        layout = _recordings(folder, names)
     for name in (*(t for t, _ in layout.transcripts), *layout.sounds):
-        if not (folder / name).exists():
+        if not (os.path.isdir if name in layout.sounds else os.path.exists)(folder / name):
             raise ValueError(f"{folder / name} is missing, which layout {layout.kind} needs: put it there")
     return layout
+
+
+def _recordings(folder: Path, names: set[str]) -> Layout:
+    """The first layout that is all there, else the first that is there in part."""
+    has = {kind: [any(n.endswith(part) if part == ".tsv" else n == part for n in names) for part in parts]
+           for kind, parts in NEEDS.items()}
+    parts = [p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & _names(folder / p, part=True)]
+    kind = next((k for k in has if all(has[k])), "parts" if parts else next((k for k in has if any(has[k])), ""))
+    if kind == "LJSpeech":
+        return Layout(kind, folder, (("metadata.csv", ""),), ("wavs",))
+    if kind == "Common Voice":
+        tables = _tables(folder, names)
+        locales = (_first_locale(folder / table) for table, _ in tables)
+        return Layout(kind, folder, tables, ("clips",), next(filter(None, locales), ""))
+    if kind == "Multilingual LibriSpeech":
+        return Layout(kind, folder, (("transcripts.txt", ""),), ("audio",))
+    if kind == "parts":
+        return Layout("Multilingual LibriSpeech", folder, tuple((f"{p}/transcripts.txt", SPLITS[p]) for p in parts),
+                      tuple(f"{p}/audio" for p in parts))
+    raise ValueError(f"corpus folder {folder} has none of the known layouts: {KNOWN}")
+
+
+def _names(folder: Path, part: bool = False) -> set[str]:
+    """What a folder holds; a part of a corpus may turn out to be a file, which holds nothing."""
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name for entry in found}
+    except FileNotFoundError:
+        raise ValueError(f"no folder {folder}: give the folder of a corpus") from None
+    except OSError as error:
+        if part and isinstance(error, NotADirectoryError):
+            return set()
+        raise ValueError(f"corpus folder {folder} cannot be read ({error.strerror}): give a readable folder") from None
 
 
 def _described(path: Path) -> dict:
@@ -91,13 +114,16 @@ def _described(path: Path) -> dict:
         values = json.loads(path.read_bytes())
         if not isinstance(values, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({str(error)[:80]}): write {', '.join(FIELDS)} there") from None
     for name, kind in FIELDS.items():
         value = values.get(name)
-        if not isinstance(value, kind) or isinstance(value, bool) or kind is not str and not 0 < value < 10_000:
-            raise ValueError(f"{path}: {name} is {value!r}: give "
-                             + ("a text" if kind is str else "a whole number above 0" if kind is int else "a number above 0"))
+        if not isinstance(value, kind) or isinstance(value, bool) or not (
+                value.isprintable() and (value.strip() or name == "language") if kind is str else
+                0 < value <= (64 if kind is int else 10_000)):
+            raise ValueError(f"{path}: {name} is {repr(value)[:80] if name in values else 'missing'}: give "
+                             + ("a text" if kind is str else "a whole number from 1 to 64" if kind is int else
+                                "a number above 0"))
     return {name: values[name] for name in FIELDS}
 
 
@@ -121,19 +147,20 @@ def _first_locale(table: Path) -> str:
 
 def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of a transcript in UTF-8; ValueError where it is empty or not that."""
-    number = 0
+    number, empty = 0, True
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if text.strip():
+                    empty = False
                     yield number, text.split(separator)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (line {number}, byte {error.object[error.start]:#x}): convert it, for instance "
                          "with iconv -t UTF-8") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): make it readable") from None
-    if not number:
+    if empty:
         raise ValueError(f"{path} is empty: it must list the clips with their text")
 
 
@@ -143,18 +170,21 @@ def entries(layout: Layout) -> Iterator[Entry | SetAside]:
     read = {"Common Voice": _common_voice, "Multilingual LibriSpeech": _mls}.get(layout.kind, _piped)
     for transcript, split in layout.transcripts:
         for line, found in read(layout, transcript, split):
-            if found.id in seen:
-                raise ValueError(f"{layout.folder}: id {found.id!r} stands twice, in {seen[found.id]} and in {transcript} "
-                                 f"line {line}: keep one")
-            seen[found.id] = f"{transcript} line {line}"
-            yield _checked(found, layout) if isinstance(found, Entry) else found
+            if isinstance(found, Entry) and not (reason := _bad_name(found)):
+                if found.id in seen:
+                    raise ValueError(f"{layout.folder}: id {found.id!r} stands twice, in {seen[found.id]} and in "
+                                     f"{transcript} line {line}: keep one")
+                seen[found.id] = f"{transcript} line {line}"
+                yield _checked(found, layout)
+            else:
+                yield SetAside(_shown(found.id), _shown(found.file), reason) if isinstance(found, Entry) else found
     if layout.kind != "Common Voice":           # whose clips/ holds more than its splits list
         for file in _files(layout):
             path = PurePosixPath(file)
             names = {path.stem, str(path.relative_to(layout.sounds[0]).with_suffix(""))} \
                 if file.startswith(layout.sounds[0] + "/") else {path.stem}
             if not names & seen.keys():
-                yield SetAside(path.stem, file, "no transcript: add its text, or ignore it")
+                yield SetAside(_shown(path.stem), _shown(file), "no transcript: add its text, or ignore it")
 
 
 def _piped(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
@@ -177,7 +207,8 @@ def _common_voice(layout: Layout, transcript: str, split: str) -> Iterator[tuple
             yield line, SetAside(f"{transcript} line {line}", transcript, "fewer columns than the head of the table")
             continue
         name = row["path"] if PurePosixPath(row["path"]).suffix else row["path"] + ".mp3"
-        yield line, Entry(PurePosixPath(name).stem, row["sentence"].strip(), f"clips/{name}", split, row.get("client_id", ""))
+        yield line, Entry(PurePosixPath(name).stem if row["path"].strip() else "", row["sentence"].strip(), f"clips/{name}",
+                          split, row.get("client_id", ""))
 
 
 def _mls(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
@@ -189,7 +220,8 @@ def _mls(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Ent
         speaker, *book = id.split("_")[:2]
         nested = f"{folder}/{speaker}/{book[0]}/{id}" if book else f"{folder}/{id}"
         file = next((f for f in (_find(layout, nested, ""), _find(layout, f"{folder}/{id}", ""))
-                     if (layout.folder / f).is_file()), f"{nested}.flac") if _inside(id) else f"{folder}/{id}"
+                     if _inside(f) and os.path.isfile(layout.folder / f)), f"{nested}.flac") \
+            if _inside(id) else f"{folder}/{id}"
         yield line, Entry(id, texts[0].strip(), file, split, speaker if book else "")
 
 
@@ -199,22 +231,39 @@ def _find(layout: Layout, id: str, folder: str | None = None) -> str:
     endings = (".npy",) if layout.kind == "tokens" else SOUNDS
     if not _inside(stem):
         return stem
-    return next((stem + e for e in endings if (layout.folder / (stem + e)).is_file()), stem + endings[0])
+    return next((stem + e for e in endings if os.path.isfile(layout.folder / (stem + e))), stem + endings[0])
 
 
 def _inside(path: str) -> bool:
-    return ".." not in PurePosixPath(path).parts and not path.startswith("/") and "\0" not in path
+    return ".." not in PurePosixPath(path).parts and not path.startswith("/")
+
+
+def _shown(name: str) -> str:
+    """A foreign name that can be written and read in a line: a character that cannot stands there as an escape."""
+    return "".join(c.encode("unicode_escape").decode() if _controls(c) else c for c in name)
+
+
+def _controls(text: str) -> bool:
+    """Whether a text holds control characters, or bytes of a file name that are not UTF-8."""
+    return any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
+
+
+def _bad_name(entry: Entry) -> str:
+    """Why no file is looked for under this name, "" where one is."""
+    if not entry.id:
+        return "no id: name its file"
+    if not _inside(entry.file) or not _inside(entry.id) or "//" in entry.file:
+        return "its name leaves the corpus folder: rename it"
+    return "control characters in the name: rename it" if _controls(entry.id + entry.file) else ""
 
 
 def _checked(entry: Entry, layout: Layout) -> Entry | SetAside:
     reason = None
-    if not entry.id or not _inside(entry.file) or entry.id.startswith("/"):
-        reason = "its name leaves the corpus folder: rename it"
-    elif not entry.text:
+    if not entry.text:
         reason = "empty text: write what is said"
-    elif any(ord(c) < 32 and c != "\t" or c == "\x7f" for c in entry.text):
+    elif _controls(entry.text.replace("\t", " ")):
         reason = "control characters in the text: remove them"
-    elif not (layout.folder / entry.file).exists():
+    elif not os.path.isfile(layout.folder / entry.file):
         reason = "no audio for this transcript: add the file, or remove the line" if layout.kind != "tokens" else \
             "no codes for this transcript: add the file, or remove the line"
     return SetAside(entry.id, entry.file, reason) if reason else entry
@@ -234,7 +283,8 @@ def _files(layout: Layout) -> Iterator[str]:
 def listing(layout: Layout) -> str:
     """sha256 over name, size and time of change of all transcripts and clips: changes when any of them does."""
     total = hashlib.sha256()
-    for name in (*(t for t, _ in layout.transcripts), *_files(layout)):
+    described = ("corpus.json",) if layout.kind == "tokens" else ()
+    for name in chain(described, (t for t, _ in layout.transcripts), _files(layout)):
         try:
             stat = (layout.folder / name).stat()
             total.update(json.dumps([name, stat.st_size, stat.st_mtime_ns]).encode())
@@ -246,15 +296,21 @@ def listing(layout: Layout) -> str:
 def read_codes(path: Path, layout: Layout) -> np.ndarray:
     """Codes (codebooks, frames) int16 of a clip that is already tokenised; Unusable where they cannot be."""
     try:
-        codes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise Unusable(f"cannot be read as an array of numbers ({str(error).splitlines()[0][:80]}): write it again") from None
-    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu" or codes.ndim != 2:
-        raise Unusable(f"no codes ({getattr(codes, 'dtype', 'an archive')} of shape {getattr(codes, 'shape', '?')}): integers, "
+        with open(path, "rb") as file:
+            codes = read_array(file, allow_pickle=False) if file.read(6) == MAGIC_PREFIX and not file.seek(0) else None
+    except OSError as error:
+        raise Unusable(f"cannot be read as an array of numbers ({error.strerror or error}): write it again") from None
+    except Exception as error:      # whatever a damaged header leads to; SyntaxError and TokenError among others
+        raise Unusable(f"cannot be read as an array of numbers ({' '.join(str(error).split())[:80]}): write it "
+                       "again") from None
+    if codes is None:
+        raise Unusable("cannot be read as an array of numbers (no .npy): write it with numpy.save")
+    if codes.dtype.kind not in "iu" or codes.ndim != 2:
+        raise Unusable(f"no codes ({codes.dtype} of shape {codes.shape}): integers, "
                        "codebooks × frames, are needed")
     if len(codes) != layout.codebooks:
         raise Unusable(f"{len(codes)} codebooks, but corpus.json says {layout.codebooks}: correct one of them")
     if not codes.size or codes.min() < 0 or codes.max() >= BINS:
         raise Unusable("no frames: remove it" if not codes.size else
                        f"codes out of range (from {codes.min()} to {codes.max()}): 0 to {BINS - 1} are possible")
-    return codes.astype(np.int16)
+    return codes.astype(np.int16, order="C")

@@ -6,6 +6,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
+from ..data.corpus import SPLITS
 from ..metrics.stats import t_interval
 from ..records import Record, figures_root
 from .claims import METRICS, Claim, Judgement
@@ -138,7 +139,7 @@ def splits(corpus: Record) -> pd.DataFrame:
     rate = corpus.result.get("frame_rate")
     return pd.DataFrame([{"split": split, "clips": f"{n['clips']:,}"}
                          | ({"minutes": f"{n['frames'] / rate / 60:,.1f}"} if rate else {})
-                         for split, n in corpus.result["splits"].items()])
+                         for split in SPLITS if (n := corpus.result["splits"].get(split))])
 
 
 def set_aside(corpus: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
