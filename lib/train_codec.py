@@ -20,48 +20,83 @@ from .data.speech import Utterance, synthesise
 from .metrics.speech import mel_filterbank, stoi
 from .records import write_atomic
 
-VOICES = ("pl", "pl+Annie", "pl+Mario", "pl+Andy", "pl+Alicia", "pl+f2", "pl+m3", "pl+Denis", "pl+linda", "pl+Hugo",
-          "pl+Andrea", "pl+m1", "pl+Diogo", "pl+belinda", "pl+Michael", "pl+f4")
-HELD_OUT_VOICE = "pl+steph"
-SECONDS, BATCH, CLIPS = 0.8, 16, 960
+# Variants of espeak-ng; those that differ from a held-out one by little (steph2, anikaRobot, ...) are left out with it.
+HELD_OUT_VOICES = ("pl+steph", "pl+anika", "pl+f5", "pl+edward", "pl+victor", "pl+m6")
+VOICES = """Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed
+    RicishayMax Storm Tweaky UniRobot adam announcer antonio aunty belinda benjamin boris caleb croak david ed f1 f2 f3
+    f4 fast grandma grandpa gustave ian iven iven3 john kaukovalta klatt klatt3 klatt5 linda m1 m2 m3 m4 m5 m7 m8 marcelo
+    max michel miguel norbert pablo paul pedro quincy rob robert robosoft sandro shelby travis whisper whisperf
+    zac""".split()
+LANGUAGES = ("pl", "en-us", "pl", "de", "pl", "es", "pl", "fr", "pl", "it", "pl", "cs", "pl", "hu", "pl", "fi", "pl",
+             "ro", "pl", "sv", "pl", "tr", "pl", "nl")      # every second utterance is Polish
+SECONDS, BATCH, CLIPS, DEFAULT_SHARE = 0.8, 16, 3000, 8     # one clip in 8 by the default voice
+DECAY = 0.3         # of the steps, at the end, over which the learning rate falls to nothing
+COUNTS = torch.tensor([2, 4, 4, 8, 8])
+SPEED, EQUALISER_DB, NOISE_DB = (0.8, 1.25), 6.0, (15, 45)  # of the augmented half of the crops
 
 
-def training_clips() -> list[Tensor]:
-    """Grammar phrases spoken, each (samples,): every other one by the default voice, the rest by the others in turn."""
+def training_clips() -> list[np.ndarray]:
+    """Grammar phrases spoken, each (samples,) int16: the default voice, and the variants in turn in many languages."""
     generator = np.random.default_rng(0)
-    utterances = [Utterance(text, "pl" if i % 2 else VOICES[i // 2 % len(VOICES)], rate=int(generator.integers(130, 200)),
-                            pitch=int(generator.integers(35, 66))) for i, text in enumerate(phrases(CLIPS, seed=1))]
-    length = int(6 * codecs.SAMPLE_RATE)
-    clips = [s.audio[:length] for s in synthesise(utterances)]
-    return [torch.from_numpy(c) for c in clips]
+    utterances = []
+    for i, text in enumerate(phrases(CLIPS, seed=1)):
+        variant = f"{LANGUAGES[i % len(LANGUAGES)]}+{VOICES[i % len(VOICES)]}"
+        utterances.append(Utterance(text, variant if i % DEFAULT_SHARE else "pl", rate=int(generator.integers(120, 221)),
+                                    pitch=int(generator.integers(20, 81))))
+    return [(s.audio * 32767).astype(np.int16) for s in synthesise(utterances)]
 
 
-def batch(clips: list[Tensor], generator: torch.Generator) -> Tensor:
-    """(16, 19200) random crops at random gain."""
+def augmented(crop: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Another voice in another room: drifting pitch and formants by uneven resampling, a random smooth filter, noise."""
+    n = len(crop)
+    low, high = SPEED
+    time_ = np.arange(n) / codecs.SAMPLE_RATE
+    speed = generator.uniform(low, high) * (1 + generator.uniform(0, 0.06) * np.sin(
+        2 * np.pi * (generator.uniform(1, 6) * time_ + generator.random())))
+    crop = np.interp(np.cumsum(speed) % (n - 1), np.arange(n), crop)
+    spectrum = np.fft.rfft(crop)
+    knots = generator.normal(0, EQUALISER_DB, 10)
+    gain = np.interp(np.sqrt(np.linspace(0, 1, len(spectrum))), np.linspace(0, 1, 10), knots)
+    crop = np.fft.irfft(spectrum * 10 ** (gain / 20), n)
+    level = np.sqrt(np.mean(crop ** 2)) * 10 ** (-generator.uniform(*NOISE_DB) / 20)
+    return crop + level * generator.normal(size=n)
+
+
+def batch(clips: list[np.ndarray], generator: np.random.Generator) -> Tensor:
+    """(16, 19200) random crops at random gain, half of them augmented."""
     length = int(SECONDS * codecs.SAMPLE_RATE)
     crops = []
-    for index in torch.randint(len(clips), (BATCH,), generator=generator).tolist():
-        clip = clips[index] if len(clips[index]) > length else F.pad(clips[index], (0, length + 1 - len(clips[index])))
-        start = int(torch.randint(len(clip) - length, (1,), generator=generator))
-        crops.append(clip[start:start + length] * (0.3 + 0.8 * float(torch.rand(1, generator=generator))))
-    return torch.stack(crops)
+    for index in generator.integers(len(clips), size=BATCH):
+        clip = clips[index]
+        start = generator.integers(max(1, len(clip) - length))
+        crop = clip[start:start + length] / 32768
+        crop = np.pad(crop, (0, length - len(crop)))
+        if generator.random() < 0.5:
+            crop = augmented(crop, generator)
+        crops.append(crop * generator.uniform(0.3, 1.1) / max(1, np.abs(crop).max()))
+    return torch.from_numpy(np.stack(crops)).float()
 
 
 class Losses:
     """Distances between two batches of waveforms (batch, samples)."""
 
     def __init__(self):
-        self.scales = [(w, torch.hann_window(w), torch.from_numpy(mel_filterbank(m, w)).float())
+        self.scales = [(w, torch.hann_window(w), torch.from_numpy(mel_filterbank(m, w)).float().T)
                        for w, m in ((512, 40), (1024, 80), (2048, 120))]
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        total = 20 * F.l1_loss(x, y)
+    def __call__(self, x: Tensor, y: Tensor, shift: float) -> Tensor:
+        total = 20 * F.l1_loss(y, x)
         for window, hann, mel in self.scales:
-            a, b = (torch.stft(s, window, window // 4, window=hann, return_complex=True, normalized=True) for s in (x, y))
-            mel_a, mel_b = (torch.log((mel @ s.abs()).clamp_min(1e-4)) for s in (a, b))
-            compressed_a, compressed_b = (s * (s.abs() + 1e-3) ** -0.5 for s in (a, b))
-            total = total + F.l1_loss(mel_a, mel_b) + 4 * (compressed_a - compressed_b).abs().mean()
+            (mel_x, fine_x), (mel_y, fine_y) = (self._views(s[:, int(shift * window / 2):], window, hann, mel) for s in (x, y))
+            total = total + F.l1_loss(mel_y, mel_x) + 5 * F.l1_loss(fine_y, fine_x)
         return total
+
+    @staticmethod
+    def _views(audio: Tensor, window: int, hann: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel and square-root compressed complex spectrum; half-overlapping frames, placed anew each step."""
+        s = torch.view_as_real(torch.fft.rfft(audio.unfold(-1, window, window // 2) * hann, norm="ortho"))
+        magnitude = (s.square().sum(-1) + 1e-8).sqrt()
+        return torch.log(magnitude @ mel + 1e-3), s * (magnitude + 1e-3).rsqrt()[..., None]
 
 
 def measure(model: codecs.FrameCodec, held_out: list[np.ndarray]) -> dict[int, float]:
@@ -78,39 +113,77 @@ def measure(model: codecs.FrameCodec, held_out: list[np.ndarray]) -> dict[int, f
             result[codebooks] = round(float(np.mean(scores)), 4)
     model.train()
     return result
+class Muon(torch.optim.Optimizer):
+    """AdamW, but for large matrices momentum made orthogonal (Jordan et al. 2024), at AdamW's step size (Liu et al. 2025)."""
+
+    def __init__(self, parameters, lr: float, decay: float = 0.01):
+        super().__init__(list(parameters), dict(lr=lr, decay=decay))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+                state["step"] += 1
+                matrix = p.ndim == 2 and min(p.shape) >= 64
+                state["mean"].lerp_(p.grad, 0.05 if matrix else 0.2)
+                if matrix:
+                    update = _orthogonal(p.grad.lerp(state["mean"], 0.95)) * 0.2 * max(p.shape) ** 0.5
+                    p.mul_(1 - group["lr"] * group["decay"])
+                else:
+                    state["square"].lerp_(p.grad.square(), 0.01)
+                    first, second = (1 - b ** state["step"].item() for b in (0.8, 0.99))
+                    update = state["mean"] / first / ((state["square"] / second).sqrt() + 1e-8)
+                p.sub_(group["lr"] * update)
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix, about: five Newton-Schulz steps with Jordan's coefficients."""
+    x = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
+    return (x if matrix.shape[0] <= matrix.shape[1] else x.T).float()
 
 
 def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> None:
     torch.manual_seed(0)
     clips, losses = training_clips(), Losses()
-    held_out = [s.audio for s in synthesise([Utterance(t, v) for v in ("pl", HELD_OUT_VOICE) for t in phrases(6, seed=2)])]
+    held_out = [[s.audio for s in synthesise(Utterance(t, v) for t in phrases(1, seed=2) for v in voices)]
+                for voices in (("pl",), HELD_OUT_VOICES)]
     model = codecs.FrameCodec()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.8, 0.99), weight_decay=1e-2)
+    import os
+    lr = float(os.environ.get("LR", 1e-3))
+    optimiser = (Muon(model.parameters(), lr) if os.environ.get("OPT") == "muon" else
+                 torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=1e-2))
     progress, path = {"step": 0}, folder / "checkpoint.safetensors"
     if path.exists():
         progress = checkpoint.read(path, model, optimiser)
     print(f"{len(clips)} clips, {sum(map(len, clips)) / codecs.SAMPLE_RATE / 60:.1f} minutes, "
           f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {progress['step']}", flush=True)
+    from .preprocess import perplexity; t0 = time.monotonic(); torch.set_num_threads(1)
     saved, recent = time.monotonic(), []
     for step in range(progress["step"], steps):
-        generator = torch.Generator().manual_seed(step)
+        generator = np.random.default_rng(step)
         for group in optimiser.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            group["lr"] = lr * min(1, (step + 1) / 200, (steps - step) / (DECAY * steps))
         x = batch(clips, generator)
-        codebooks = (2, 4, 4, 8)[int(torch.randint(4, (1,), generator=generator))]
         with torch.autocast("cpu", torch.bfloat16):
             latent = model.latent(x)
-        quantised, _, commitment = model.quantise(latent.float(), codebooks)
+        quantised, codes, commitment = model.quantiser(latent.float(), COUNTS[generator.integers(len(COUNTS), size=BATCH)])
         with torch.autocast("cpu", torch.bfloat16):
             y = model.synthesise(quantised)
-        loss = losses(x, y.float()) + commitment
+        loss = losses(x, y.float(), generator.random()) + commitment
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         recent.append(loss.item())
-        if (step + 1) % 500 == 0 or step + 1 == steps:
-            print(f"step {step + 1} loss {np.mean(recent):.3f} stoi {measure(model, held_out)}", flush=True)
+        if (step + 1) % int(os.environ.get("EVERY", 100)) == 0 or step + 1 == steps:
+            print(f"{time.monotonic() - t0:.0f} s step {step + 1} perplexity {[round(perplexity(c)) for c in codes.flatten(1).numpy()]} loss {np.mean(recent):.3f} stoi {[measure(model, h) for h in held_out]}", flush=True)
             recent = []
         if time.monotonic() - saved > 60 * minutes_between or step + 1 == steps:
             checkpoint.write(path, model, optimiser, {"step": step + 1})

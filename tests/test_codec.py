@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib.data import codec as codecs
-from lib.data.codec import EMBEDDED, FrameCodec, load_codec
+from lib.data.codec import EMBEDDED, FrameCodec, _unpacked, load_codec
 from lib.data.corpus import sentences, speak
 from lib.metrics.speech import stoi
 
@@ -53,28 +53,66 @@ def test_a_sentence_is_intelligible_after_the_round_trip():
 
 def test_overlap_add_inverts_the_spectrum():
     model, audio = FrameCodec(), torch.randn(2, 320 * 9)
-    spectrum = model.spectrum(audio)
-    model.decoder = torch.nn.Identity()
-    head = torch.cat([spectrum.abs().clamp_min(1e-9).log() + 3, spectrum.angle() / torch.pi], -1)
-    back = model.synthesise(head)
+    frames = torch.fft.irfft(model.spectrum(audio), norm="ortho") * model.window
+    total = model.overlap_add(frames)
+    back = (total[:-1] / total[-1].clamp_min(1e-3))[:, 480:-480]
     torch.testing.assert_close(back[:, 640:-640], audio[:, 640:-640], atol=1e-4, rtol=1e-3)
 
 
-def test_commitment_reaches_the_encoder_from_every_codebook():
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 60])
+@pytest.mark.parametrize("at_a_time", [1, 2, 7])
+def test_a_stream_gives_the_same_samples_as_decoding_at_once(frames, at_a_time):
+    codec, codes = load_codec(), np.random.default_rng(frames).integers(0, 1024, (4, frames))
+    stream = codec.stream()
+    parts = [stream.step(codes[:, i:i + at_a_time]) for i in range(0, frames, at_a_time)] + [stream.close()]
+    np.testing.assert_allclose(np.concatenate(parts), codec.decode(codes), atol=1e-5)
+
+
+def test_a_stream_is_three_and_a_half_frames_late_and_never_wrong_about_the_future():
+    codec, codes = load_codec(), np.random.default_rng(0).integers(0, 1024, (8, 40))
+    stream = codec.stream()
+    assert [len(stream.step(codes[:, i:i + 1])) for i in range(6)] == [0, 0, 0, 160, 320, 320]
+    changed = codes.copy()
+    changed[:, 20:] = 0
+    settled = 20 * 320 - 1120
+    same, other = codec.decode(codes), codec.decode(changed)
+    np.testing.assert_allclose(same[:settled], other[:settled], atol=1e-5)
+    assert abs(same[settled:] - other[settled:]).max() > 1e-3
+
+
+def test_only_the_embedded_format_streams_and_an_empty_stream_closes(official):
+    assert len(load_codec().stream().close()) == 0
+    with pytest.raises(ValueError, match="codec mine does not stream: use one of the embedded codec's format"):
+        load_codec(str(official)).stream()
+    with pytest.raises(ValueError, match="values 0..1023"):
+        load_codec().stream().step(np.full((4, 1), 1024))
+
+
+def test_fewer_codebooks_keep_the_codes_in_a_batch_of_mixed_counts():
+    model = FrameCodec().eval()
+    latent = torch.randn(3, 40, model.quantiser.up.shape[2])
+    quantised, codes, _ = model.quantiser(latent, torch.tensor([2, 4, 8]))
+    for clip, count in enumerate((2, 4, 8)):
+        alone = model.quantiser.encode(latent[clip:clip + 1], count)
+        assert torch.equal(alone[:, 0], codes[:count, clip])
+        torch.testing.assert_close(model.quantiser.decode(alone)[0], quantised[clip])
+
+
+def test_gradients_reach_every_codebook_and_the_encoder():
     model = FrameCodec().train()
-    latent = torch.randn(2, 40, 96)
-    model.quantise(latent, 8)                                   # initialise the codebooks
-    x = latent.clone().requires_grad_()
-    residual, gradients = x.transpose(1, 2), []
-    for layer in model.quantiser.layers:
-        quantised, _, loss = layer(residual)
-        gradients.append(torch.autograd.grad(loss.sum(), x, retain_graph=True)[0].abs().sum().item())
-        residual = residual - quantised.detach()
-    assert all(g > 0 for g in gradients)
-    y = latent.clone().requires_grad_()
-    quantised, codes, _ = model.quantise(y, 4)
-    quantised.sum().backward()
-    assert torch.equal(y.grad, torch.ones_like(y)) and codes.shape == (4, 2, 40)
+    latent = torch.randn(2, 40, model.quantiser.up.shape[2], requires_grad=True)
+    quantised, _, loss = model.quantiser(latent, torch.tensor([8, 8]))
+    (quantised.square().mean() + loss).backward()
+    for gradient in (latent.grad, *(p.grad for p in model.quantiser.parameters())):
+        assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+def test_codes_out_of_use_are_put_onto_frames():
+    model = FrameCodec().train()
+    latent = torch.randn(8, 80, model.quantiser.up.shape[2]) * 0.01 + 1        # all alike: random codes would collapse
+    for _ in range(3):
+        _, codes, _ = model.quantiser(latent, torch.full((8,), 8))
+    assert all(len(c.unique()) > 200 for c in codes)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "flipped in a weight", "empty", "of another kind"])
@@ -92,6 +130,20 @@ def test_a_damaged_codec_file_is_one_clear_line(damage, tmp_path):
     with pytest.raises(ValueError, match="cannot be used .* restore it with git, or train it with `make codec`") as error:
         load_codec(str(path))
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_any_flipped_bit_is_noticed(tmp_path):
+    content = EMBEDDED.read_bytes()
+    header, generator = 8 + int.from_bytes(content[:8], "little"), np.random.default_rng(0)
+    for place in [*generator.integers(header, size=100), *generator.integers(len(content), size=100)]:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        with pytest.raises(ValueError, match="contents are not what was written"):
+            _unpacked(bytes(flipped))
+    path = tmp_path / "codec.safetensors"
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError, match="cannot be used .its contents are not what was written.: restore it with git"):
+        load_codec(str(path))
 
 
 def test_unknown_codec_and_damaged_or_absent_pretrained_files(tmp_path, official, monkeypatch):
