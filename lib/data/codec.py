@@ -134,7 +134,7 @@ class FrameCodec(nn.Module):
     """
     LOOK_AHEAD = 2
 
-    def __init__(self, width: int = 256, hidden: int = 640, latent: int = 96, encoder: int = 3, decoder: int = 6,
+    def __init__(self, width: int = 256, hidden: int = 640, latent: int = 128, encoder: int = 3, decoder: int = 6,
                  window: int = 1280):
         super().__init__()
         self.window_size, bins = window, window // 2 + 1
