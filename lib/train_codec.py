@@ -3,7 +3,7 @@
 Loss: log-mel at three scales, complex STFT and waveform, all L1, and the quantiser's commitment; no discriminator.
 """
 import argparse
-import math
+import json
 import time
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from .data import codec as codecs
 from .data.grammar import phrases
 from .data.speech import Utterance, synthesise
 from .metrics.speech import mel_filterbank, stoi
-from .records import write_atomic
+from .preprocess import perplexity
+from .records import code_digest, file_digest, save, write_atomic
 
 # Variants of espeak-ng; those that differ from a held-out one by little (steph2, anikaRobot, ...) are left out with it.
 HELD_OUT_VOICES = ("pl+steph", "pl+anika", "pl+f5", "pl+edward", "pl+victor", "pl+m6")
@@ -30,7 +31,9 @@ VOICES = """Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky L
 LANGUAGES = ("pl", "en-us", "pl", "de", "pl", "es", "pl", "fr", "pl", "it", "pl", "cs", "pl", "hu", "pl", "fi", "pl",
              "ro", "pl", "sv", "pl", "tr", "pl", "nl")      # every second utterance is Polish
 SECONDS, BATCH, CLIPS, DEFAULT_SHARE = 0.8, 16, 3000, 8     # one clip in 8 by the default voice
+RATE = 1e-3
 DECAY = 0.3         # of the steps, at the end, over which the learning rate falls to nothing
+EVERY = 200         # steps between lines of the log, after which a run that was stopped goes on
 COUNTS = torch.tensor([2, 4, 4, 8, 8])
 SPEED, EQUALISER_DB, NOISE_DB = (0.8, 1.25), 6.0, (15, 45)  # of the augmented half of the crops
 
@@ -113,82 +116,48 @@ def measure(model: codecs.FrameCodec, held_out: list[np.ndarray]) -> dict[int, f
             result[codebooks] = round(float(np.mean(scores)), 4)
     model.train()
     return result
-class Muon(torch.optim.Optimizer):
-    """AdamW, but for large matrices momentum made orthogonal (Jordan et al. 2024), at AdamW's step size (Liu et al. 2025)."""
-
-    def __init__(self, parameters, lr: float, decay: float = 0.01):
-        super().__init__(list(parameters), dict(lr=lr, decay=decay))
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                if not state:
-                    state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
-                state["step"] += 1
-                matrix = p.ndim == 2 and min(p.shape) >= 64
-                state["mean"].lerp_(p.grad, 0.05 if matrix else 0.2)
-                if matrix:
-                    update = _orthogonal(p.grad.lerp(state["mean"], 0.95)) * 0.2 * max(p.shape) ** 0.5
-                    p.mul_(1 - group["lr"] * group["decay"])
-                else:
-                    state["square"].lerp_(p.grad.square(), 0.01)
-                    first, second = (1 - b ** state["step"].item() for b in (0.8, 0.99))
-                    update = state["mean"] / first / ((state["square"] / second).sqrt() + 1e-8)
-                p.sub_(group["lr"] * update)
-
-
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix, about: five Newton-Schulz steps with Jordan's coefficients."""
-    x = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T).bfloat16()
-    x = x / (x.norm() + 1e-7)
-    for _ in range(5):
-        gram = x @ x.T
-        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
-    return (x if matrix.shape[0] <= matrix.shape[1] else x.T).float()
 
 
 def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> None:
+    """Train to `steps`, writing the codec file `out` as it goes; at the end a run record holds the losses."""
     torch.manual_seed(0)
     clips, losses = training_clips(), Losses()
-    held_out = [[s.audio for s in synthesise(Utterance(t, v) for t in phrases(1, seed=2) for v in voices)]
-                for voices in (("pl",), HELD_OUT_VOICES)]
+    held_out = {name: [s.audio for s in synthesise(Utterance(t, v) for t in phrases(1, seed=2) for v in voices)]
+                for name, voices in (("default voice", ("pl",)), ("held-out voices", HELD_OUT_VOICES))}
     model = codecs.FrameCodec()
-    import os
-    lr = float(os.environ.get("LR", 1e-3))
-    optimiser = (Muon(model.parameters(), lr) if os.environ.get("OPT") == "muon" else
-                 torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=1e-2))
-    progress, path = {"step": 0}, folder / "checkpoint.safetensors"
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.8, 0.99), weight_decay=1e-2)
+    progress, path = {"step": 0, "log": []}, folder / "checkpoint.safetensors"
     if path.exists():
         progress = checkpoint.read(path, model, optimiser)
     print(f"{len(clips)} clips, {sum(map(len, clips)) / codecs.SAMPLE_RATE / 60:.1f} minutes, "
           f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {progress['step']}", flush=True)
-    from .preprocess import perplexity; t0 = time.monotonic(); torch.set_num_threads(1)
     saved, recent = time.monotonic(), []
     for step in range(progress["step"], steps):
         generator = np.random.default_rng(step)
         for group in optimiser.param_groups:
-            group["lr"] = lr * min(1, (step + 1) / 200, (steps - step) / (DECAY * steps))
+            group["lr"] = RATE * min(1, (step + 1) / 200, (steps - step) / (DECAY * steps))
         x = batch(clips, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            latent = model.latent(x)
-        quantised, codes, commitment = model.quantiser(latent.float(), COUNTS[generator.integers(len(COUNTS), size=BATCH)])
-        with torch.autocast("cpu", torch.bfloat16):
-            y = model.synthesise(quantised)
-        loss = losses(x, y.float(), generator.random()) + commitment
+        codebooks = COUNTS[generator.integers(len(COUNTS), size=BATCH)]
+        quantised, codes, commitment = model.quantiser(model.latent(x), codebooks)
+        loss = losses(x, model.synthesise(quantised), generator.random()) + commitment
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         recent.append(loss.item())
-        if (step + 1) % int(os.environ.get("EVERY", 100)) == 0 or step + 1 == steps:
-            print(f"{time.monotonic() - t0:.0f} s step {step + 1} perplexity {[round(perplexity(c)) for c in codes.flatten(1).numpy()]} loss {np.mean(recent):.3f} stoi {[measure(model, h) for h in held_out]}", flush=True)
+        if (step + 1) % EVERY == 0 or step + 1 == steps:
+            progress["log"].append({"step": step + 1, "loss": float(np.mean(recent)),
+                                    "stoi": {name: measure(model, clips_) for name, clips_ in held_out.items()},
+                                    "perplexity": [round(perplexity(c)) for c in codes.flatten(1).numpy()]})
+            print(json.dumps(progress["log"][-1]), flush=True)
             recent = []
-        if time.monotonic() - saved > 60 * minutes_between or step + 1 == steps:
-            checkpoint.write(path, model, optimiser, {"step": step + 1})
-            write_atomic(out, model.packed())
-            saved = time.monotonic()
+            progress["step"] = step + 1
+            if time.monotonic() - saved > 60 * minutes_between or step + 1 == steps:
+                checkpoint.write(path, model, optimiser, progress)
+                write_atomic(out, model.packed())
+                saved = time.monotonic()
+    what = {"steps": steps, "code": code_digest("train_codec.py", "data/codec.py", "data/grammar.py", "metrics/speech.py")}
+    save("codec_training", what, {"log": progress["log"], "weights": file_digest(out)})
 
 
 def main() -> None:
