@@ -67,6 +67,8 @@ class Study:
     listen_unseen: int = 2          # sentences never trained on, generated in notebook 06
     limit: int = 300                # frames after which generation is cut off
     codec_sentences: int = 8        # held-out sentences on which the codec is measured
+    codec_voices: int = 6           # voices it never heard, which say a quarter of them
+    recordings: str | None = None   # a folder of folders of recorded speech on which it is measured too
     processes: int = 5              # fresh processes behind a headline timing
     repeats: int = 6                # timed repeats of each core in each process
     frames: int = 300               # length of the headline timing: 4 seconds
@@ -95,8 +97,8 @@ class Study:
 
 
 STUDIES = {s.name: s for s in (
-    Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, processes=2, repeats=2, frames=75,
-          limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,)),
+    Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2, repeats=2,
+          frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,)),
     Study("quick"),
     Study("standard", seeds=5, steps=1500, processes=9, repeats=30, codec_sentences=40),
     Study("full", seeds=5, steps=1500, processes=9, repeats=100, codec_sentences=40,
@@ -121,8 +123,10 @@ def study(name: str, **overrides) -> Study:
     for field, choices in CHOICES.items():
         if field in given and given[field] not in choices:
             raise ValueError(f"no {field} {given[field]!r}: choose {' or '.join(choices)}")
-    for field in ("corpus", "codec"):
+    for field in ("corpus", "codec", "recordings"):
         path = Path(given.get(field, EMBEDDED)).expanduser()
-        if str(path) != EMBEDDED and (field == "corpus" or path.is_file()):
+        if str(path) != EMBEDDED and (field != "codec" or path.is_file()):
             given[field] = str(path.resolve())
+    if (recordings := given.get("recordings")) and not Path(recordings).is_dir():
+        raise ValueError(f"no folder {recordings}: recordings are folders of sound files in a folder")
     return replace(STUDIES[name], **given)

@@ -100,7 +100,7 @@ def _check(study: str, parameters: dict[str, str], declared: set[str]) -> tuple[
             recognise(Path(chosen.corpus))
     except ValueError as error:
         raise RunError(str(error)) from None
-    paths = {name: getattr(chosen, name) for name in ("corpus", "codec") if name in values}     # absolute
+    paths = {name: getattr(chosen, name) for name in ("corpus", "codec", "recordings") if name in values}     # absolute
     return {"study": study} | values | paths, config.workspace() / "figures" / chosen.label
 
 

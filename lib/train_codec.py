@@ -17,12 +17,10 @@ from .config import workspace
 from .data import codec as codecs
 from .data.grammar import phrases
 from .data.speech import Utterance, synthesise
+from .metrics.learning import perplexity
 from .metrics.speech import mel_filterbank, stoi
-from .preprocess import perplexity
 from .records import code_digest, file_digest, save, write_atomic
 
-# Variants of espeak-ng; those that differ from a held-out one by little (steph2, anikaRobot, ...) are left out with it.
-HELD_OUT_VOICES = ("pl+steph", "pl+anika", "pl+f5", "pl+edward", "pl+victor", "pl+m6")
 VOICES = """Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed
     RicishayMax Storm Tweaky UniRobot adam announcer antonio aunty belinda benjamin boris caleb croak david ed f1 f2 f3
     f4 fast grandma grandpa gustave ian iven iven3 john kaukovalta klatt klatt3 klatt5 linda m1 m2 m3 m4 m5 m7 m8 marcelo
@@ -123,7 +121,7 @@ def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> 
     torch.manual_seed(0)
     clips, losses = training_clips(), Losses()
     held_out = {name: [s.audio for s in synthesise(Utterance(t, v) for t in phrases(1, seed=2) for v in voices)]
-                for name, voices in (("default voice", ("pl",)), ("held-out voices", HELD_OUT_VOICES))}
+                for name, voices in (("default voice", ("pl",)), ("held-out voices", codecs.UNHEARD_VOICES))}
     model = codecs.FrameCodec()
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.8, 0.99), weight_decay=1e-2)
     progress, path = {"step": 0, "log": []}, folder / "checkpoint.safetensors"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lib.config import REPOSITORY
+from lib.data.codec import import_encodec
 from lib.data.tokens import Tokens
 
 
@@ -32,6 +33,19 @@ def smoke(tmp_path_factory) -> Path:
     done = run_smoke(workspace)
     assert done.returncode == 0, done.stderr + done.stdout
     return workspace
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory) -> Path:
+    """A codec file as Meta publishes it, with random weights."""
+    torch.manual_seed(0)
+    model = import_encodec().EncodecModel.encodec_model_24khz(pretrained=False)
+    for name, buffer in model.named_buffers():
+        if name.endswith("embed"):
+            buffer.normal_()
+    path = tmp_path_factory.mktemp("encodec") / "mine.th"
+    torch.save(model.state_dict(), path)
+    return path
 
 
 @pytest.fixture(autouse=True)

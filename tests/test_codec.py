@@ -16,19 +16,6 @@ def fresh():
     load_codec.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def official(tmp_path_factory):
-    """A file as Meta publishes it, random weights."""
-    torch.manual_seed(0)
-    model = codecs.import_encodec().EncodecModel.encodec_model_24khz(pretrained=False)
-    for name, buffer in model.named_buffers():
-        if name.endswith("embed"):
-            buffer.normal_()
-    path = tmp_path_factory.mktemp("encodec") / "mine.th"
-    torch.save(model.state_dict(), path)
-    return path
-
-
 @pytest.mark.parametrize("samples", [1, 319, 320, 321, 640, 7777])
 def test_frames_are_samples_over_320_rounded_up(samples, official):
     audio = (0.1 * np.random.default_rng(0).normal(size=samples)).astype(np.float32)
@@ -110,9 +97,11 @@ def test_gradients_reach_every_codebook_and_the_encoder():
 def test_codes_out_of_use_are_put_onto_frames():
     model = FrameCodec().train()
     latent = torch.randn(8, 80, model.quantiser.up.shape[2]) * 0.01 + 1        # all alike: random codes would collapse
-    for _ in range(3):
+    used = []
+    for _ in range(2):
         _, codes, _ = model.quantiser(latent, torch.full((8,), 8))
-    assert all(len(c.unique()) > 200 for c in codes)
+        used.append(len(codes[0].unique()))             # the later ones follow once the first has settled
+    assert used[0] < 10 and used[1] > 200
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "flipped in a weight", "empty", "of another kind"])

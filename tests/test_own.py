@@ -40,11 +40,12 @@ def make_codes(folder, clips) -> None:
 @pytest.mark.parametrize("make, arguments, only, sounds", [
     (make_ljspeech, ("-p", "conditioning", "prefix"), (), 2 + 4),
     (make_common_voice, ("-p", "pattern", "delay"), ("01", "02", "03", "07"), 2),
-    (make_mls, ("-p", "hold_out", "speaker"), ("01", "02", "03", "07"), 2),
+    (make_mls, ("-p", "hold_out", "speaker", "--codec", "OFFICIAL"), ("01", "02", "03", "07"), 2),
     (make_codes, ("-p", "conditioning", "prefix", "-p", "pattern", "delay"), ("01", "02", "03", "06", "07"), 0)])
 @needs_chromium
-def test_a_report_on_every_layout(make, arguments, only, sounds, spoken, tmp_path):
+def test_a_report_on_every_layout(make, arguments, only, sounds, spoken, official, tmp_path):
     make(tmp_path / "mine", spoken)
+    arguments = [str(official) if a == "OFFICIAL" else a for a in arguments]
     done = run(tmp_path, tmp_path / "mine", *arguments, *(("--only", *only) if only else ()))
     assert done.returncode == 0, done.stderr + done.stdout
     path, = (tmp_path / "figures").glob("smoke-mine-*/report.html")

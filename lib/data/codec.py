@@ -25,23 +25,32 @@ from .audio import SAMPLE_RATE
 HOP, BINS, MAX_CODEBOOKS = 320, 1024, 8
 FRAME_RATE = SAMPLE_RATE / HOP
 EMBEDDED = REPOSITORY / "data" / "codec" / "embedded.safetensors"
+# Variants of espeak-ng that the embedded codec never heard; training leaves out those that differ from one by little.
+UNHEARD_VOICES = ("pl+steph", "pl+anika", "pl+f5", "pl+edward", "pl+victor", "pl+m6")
 ENCODEC_SHA256 = "d7cc33bc"     # the prefix that Meta publishes in the file name encodec_24khz-d7cc33bc.th
 
 
-def import_encodec() -> types.ModuleType:
-    """`encodec`, also where torchaudio's native extension cannot load (it wants CUDA libraries; we need none of it)."""
+def import_past_torchaudio(name: str) -> types.ModuleType:
+    """A package that imports torchaudio, also where its native extension cannot load (it wants CUDA libraries; what
+    needs none of it works)."""
     try:
-        return importlib.import_module("encodec")
-    except (ImportError, OSError):
-        for name in [n for n in sys.modules if n.split(".")[0] in ("torchaudio", "encodec")]:
-            del sys.modules[name]
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            raise
+        for module in [m for m in sys.modules if m.split(".")[0] in ("torchaudio", name)]:
+            del sys.modules[module]
     extension = types.ModuleType("torchaudio._extension")
     extension.__path__ = []
     extension._IS_TORCHAUDIO_EXT_AVAILABLE = extension._IS_ALIGN_AVAILABLE = extension._IS_RIR_AVAILABLE = False
     extension.fail_if_no_align = lambda function: function
     extension._check_cuda_version = lambda: None
     sys.modules["torchaudio._extension"] = extension
-    return importlib.import_module("encodec")
+    return importlib.import_module(name)
+
+
+def import_encodec() -> types.ModuleType:
+    return import_past_torchaudio("encodec")
 
 
 class Quantiser(nn.Module):

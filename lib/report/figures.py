@@ -4,6 +4,7 @@ from statistics import median
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from ..metrics.speech import log_mel
 from ..records import Record, figures_root, write_atomic
 from .claims import METRICS, Comparison
 from .results import TIMES, Report, curve, said_share
+from .tables import MEASURES
 
 COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
 
@@ -92,15 +94,23 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
 
 
 def codec_rows(run: Record) -> Figure:
-    """Intelligibility and distortion of the codec's round trip: a dot a sentence, the line joins the means."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
-    for axis, part, label in zip(axes, ("stoi", "mcd_db"), ("STOI", "mel-cepstral distortion (dB)")):
-        counts = sorted({row["codebooks"] for row in run.result["rows"]})
-        groups = [[row[part] for row in run.result["rows"] if row["codebooks"] == c] for c in counts]
-        for c, values in zip(counts, groups):
-            axis.plot([c] * len(values), values, "k.", alpha=0.5)
-        axis.plot(counts, [np.mean(g) for g in groups], "o-")
-        axis.set(xlabel="codebooks", ylabel=label, xticks=counts)
+    """Every measure of the codec's round trip against codebooks: a dot a clip, a line through the means of a group.
+
+    A dashed line is the unprocessed audio, drawn for what is measured of a sound by itself."""
+    frame = pd.DataFrame(run.result["rows"])
+    measures = [m for m in MEASURES if m in frame]
+    figure, axes = plt.subplots(1, len(measures), figsize=(3.1 * len(measures), 3.8))
+    for axis, measure in zip(axes, measures):
+        for (group, rows), shade, shift in zip(frame.groupby("group", sort=False), sns.color_palette("colorblind"),
+                                               (-0.15, 0.05, 0.25, 0.45)):
+            coded = rows[rows.codebooks > 0]
+            axis.plot(coded.codebooks + shift, coded[measure], ".", color=shade, alpha=0.35, markersize=4)
+            means = coded.groupby("codebooks")[measure].mean()
+            axis.plot(means.index, means, "o-", color=shade, label=group)
+            if measure == "mos":
+                axis.axhline(rows[rows.codebooks == 0][measure].mean(), color=shade, linestyle="--", linewidth=1)
+        axis.set(xlabel="codebooks", title=MEASURES[measure][0], xticks=list(means.index))
+    axes[0].legend(fontsize=8)
     return figure
 
 

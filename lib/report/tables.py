@@ -156,12 +156,30 @@ def codec_speed(run: Record) -> pd.DataFrame:
                          for part, key in (("encode", "encode_ms"), ("decode", "decode_ms"))])
 
 
+MEASURES = {"stoi": ("STOI", ".3f"), "pesq": ("PESQ", ".2f"), "mcd_db": ("mel-cepstral distortion, dB", ".2f"),
+            "f0_cents": ("F0 error, cents", ".0f"), "mos": ("DistillMOS", ".2f")}
+
+
 def codec_quality(run: Record) -> pd.DataFrame:
-    frame = pd.DataFrame(run.result["rows"])
-    return pd.DataFrame([{"codebooks": str(count), "kbit/s": f"{run.result['kilobits_per_s'][str(count)]:.2f}",
-                          "STOI": f"{rows.stoi.mean():.3f}", "lowest": f"{rows.stoi.min():.3f}",
-                          "mel-cepstral distortion, dB": f"{rows.mcd_db.mean():.2f}", "sentences": str(len(rows))}
-                         for count, rows in frame.groupby("codebooks")])
+    """Mean of every measure by group and number of codebooks, the unprocessed audio first; of STOI also the lowest
+    voice, the mean over its clips."""
+    frame, out = pd.DataFrame(run.result["rows"]), []
+    for (group, count), rows in frame.groupby(["group", "codebooks"], sort=False):
+        voices = rows.groupby("voice").stoi.mean()
+        row = {"speech": group, "codebooks": str(count or "unprocessed"),
+               "kbit/s": f"{run.result['kilobits_per_s'][str(count)]:.2f}" if count else ""}
+        for measure, (label, digits) in MEASURES.items():
+            row[label] = format(rows[measure].mean(), digits) if measure in rows else "not measured"
+            if measure == "stoi":
+                row["lowest voice"] = f"{voices.min():.3f}, {voices.idxmin()}" if len(voices) > 1 else ""
+        out.append({**row, "clips": str(len(rows))})
+    return pd.DataFrame(out)
+
+
+def codebook_use(run: Record) -> pd.DataFrame:
+    """Perplexity of each codebook over the measured frames: as many codes, evenly used, would be as varied."""
+    return pd.DataFrame([{"codebook": str(k), "perplexity": f"{p:.0f}", "of codes": "1024",
+                          "frames": f"{run.result['frames']:,}"} for k, p in enumerate(run.result["perplexity"], 1)])
 
 
 def environments(report: Report) -> pd.DataFrame:
