@@ -103,6 +103,30 @@ def test_two_halves_with_the_state_carried_are_the_whole(cut):
     assert_agrees(halves, inputs(2, 130, 33, 3))
 
 
+def test_rows_of_unequal_length_keep_their_state_where_dt_is_zero():
+    x, dt, A, B, C, D, h0 = [s.detach() for s in inputs(3, 130, 33, 16)]
+    lengths = torch.tensor([130, 64, 1])
+    y, h = selective_scan(x, dt * (torch.arange(130) < lengths[:, None])[..., None], A, B, C, D, h0)
+    for row, length in enumerate(lengths.tolist()):
+        one = [s[row:row + 1, :length] for s in (x, dt)] + [A] + [s[row:row + 1, :length] for s in (B, C)]
+        alone, end = selective_scan(*one, D, h0[row:row + 1])
+        assert torch.equal(y[row:row + 1, :length], alone) and torch.equal(h[row:row + 1], end)
+
+
+def test_what_is_kept_for_backward_does_not_grow_with_the_states():
+    def kept(states: int, length: int) -> int:
+        numbers = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal numbers
+            numbers += tensor.numel()
+            return tensor
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            selective_scan(*inputs(2, length, 256, states))
+        return numbers
+    assert kept(16, 640) < 1.3 * kept(1, 640) and kept(16, 6400) < 10.1 * kept(16, 640)
+
+
 def test_non_contiguous_inputs():
     tensors = [s.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for s in inputs(3, 65, 33, 3)]
     assert not tensors[0].is_contiguous()

@@ -7,7 +7,9 @@ D (channels,); h (batch, channels, states). Inside the CPU kernels the channels 
 h (batch, states, channels), so that one instruction serves several channels.
 """
 import math
+import os
 from functools import cache
+from shutil import which
 from threading import Lock
 
 import numba
@@ -50,8 +52,8 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Te
     """The same by the fastest way there is -> y (batch, length, channels), final h (batch, channels, states).
 
     On a CPU, in float32 and float64: the kernels below, with every gradient. Elsewhere: mamba_ssm's kernel where
-    it can be imported, in float32 and without h0, or else the reference. The CUDA path has not been measured, and
-    mamba_ssm's final state carries no gradient.
+    it can be imported, in float32 and without h0; or the Triton scan (scan_triton.py), with every gradient; or the
+    reference. Neither CUDA path has been measured, and mamba_ssm's final state carries no gradient.
     """
     _check(x, dt, A, B, C, D, h0)
     if x.device.type == "cpu":
@@ -60,7 +62,7 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Te
         y, h = fused(*(s.transpose(1, 2) for s in (x, dt)), A, *(s.transpose(1, 2) for s in (B, C)), D,
                      return_last_state=True)
         return y.transpose(1, 2), h.detach()
-    return selective_scan_reference(x, dt, A, B, C, D, h0)
+    return (_triton() or selective_scan_reference)(x, dt, A, B, C, D, h0)
 
 
 @cache
@@ -70,6 +72,16 @@ def _mamba_ssm():
     except ImportError:
         return None
     return selective_scan_fn
+
+
+@cache
+def _triton():
+    """The Triton scan, where Triton imports and finds the C compiler that it builds its launcher with."""
+    try:
+        from .scan_triton import selective_scan_triton
+    except ImportError:
+        return None
+    return selective_scan_triton if os.environ.get("CC") or which("gcc") or which("clang") else None
 
 
 def _check(x, dt, A, B, C, D, h0) -> None:
