@@ -1,11 +1,13 @@
 """Free-running generation, frame by frame, and the listening run that every sound in the report comes from."""
 import time
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from safetensors.numpy import save
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from . import records
 from .data.audio import flac
@@ -45,41 +47,53 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
     return tokens.gather(-1, chosen)[..., 0]
 
 
-@torch.inference_mode()
 def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampling()) -> tuple[np.ndarray, dict]:
-    """Codes (codebooks, at most `frames`) int16 that the model says for `text`, and how it went.
+    """Codes (codebooks, at most `frames`) int16 that the model says for `text`, and how it went."""
+    return generate_batch(model, [text], frames, sampling)[0]
+
+
+@torch.inference_mode()
+def generate_batch(model: CodecLM, texts: list[str], frames: int,
+                   sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
+    """What `generate` gives for each of `texts`, all at once; each ends where it ends.
 
     In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
     after it, since such a core has no state.
     """
-    delayed = model.config.pattern == "delay"
-    steps = frames + (model.codebooks - 1 if delayed else 0)
-    generator = torch.Generator().manual_seed(sampling.seed)
-    ids = torch.tensor([encode(text, model.config.alphabet, model.config.language)], device=model.offsets.device)
-    codes = torch.full((1, model.codebooks, steps + 1), START, device=ids.device)  # frame 0 is the start
+    delayed = (model.codebooks - 1) * (model.config.pattern == "delay")         # frames that the last codebook is late
+    steps, device = frames + delayed, model.offsets.device
+    ids = [torch.tensor(encode(text, model.config.alphabet, model.config.language)) for text in texts]
+    ids = pad_sequence(ids, batch_first=True, padding_value=model.text_encoder.padding).to(device)
+    codes = torch.full((len(texts), model.codebooks, steps + 1), START, device=device)  # frame 0 is the start
+    generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
     causal = model.config.regime == "causal"
     begin = time.perf_counter()
     state = model.initial_state(ids, steps) if causal else None
-    ended = False
+    ends: dict[int, tuple[int, float]] = {}                             # of each row that said so: frames, seconds
     for t in range(steps):
         if causal:
             logits, end = model.step(codes[:, :, t], state)
         else:
             logits, end = model(codes[:, :, 1:t + 2], ids)              # the last of these frames is still to come
             logits, end = logits[:, :, -1], end[:, -1]
-        codes[:, :, t + 1] = draw(logits, sampling, generator)
-        if delayed:
+        codes[:, :, t + 1] = torch.stack([draw(*row) for row in zip(logits, repeat(sampling), generators)])
+        if t < delayed:
             codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
-        if end.item() > 0 and (not delayed or t >= model.codebooks - 1):
-            ended = True
+            continue
+        for row, said in enumerate(end.tolist()):
+            if said > 0:
+                ends.setdefault(row, (t + 1, time.perf_counter() - begin))
+        if len(ends) == len(texts):
             break
-    seconds = time.perf_counter() - begin
-    said = codes[0, :, 1:t + 2]
-    said = undelay(said) if delayed else said
-    said = said.clamp_max(BINS - 1)
-    made = said.shape[1]
-    return said.cpu().numpy().astype(np.int16), {
-        "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds}
+    uncut = steps, time.perf_counter() - begin
+    results = []
+    for row, said in enumerate(codes.cpu()):
+        length, seconds = ends.get(row, uncut)
+        said = (undelay(said[:, 1:length + 1]) if delayed else said[:, 1:length + 1]).clamp_max(BINS - 1)
+        made = said.shape[1]
+        results.append((said.numpy().astype(np.int16), {
+            "frames": made, "seconds": seconds, "ended": row in ends, "tokens_per_s": made * model.codebooks / seconds}))
+    return results
 
 
 def listen(run: records.Record, tokens: list[Tokens], corpus: Corpus, frames: int,

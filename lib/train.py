@@ -43,7 +43,7 @@ def make_optimiser(model: CodecLM, config: TrainConfig) -> torch.optim.Optimizer
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
     if kept:
         groups.append({"params": kept, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def order(clips: int, steps: int, seed: int) -> list[int]:

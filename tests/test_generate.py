@@ -5,9 +5,10 @@ import torch
 
 from lib.config import ModelConfig, TrainConfig
 from lib.data.audio import flac, read_flac
-from lib.generate import Sampling, draw, generate
+from lib.generate import Sampling, draw, generate, generate_batch
 from lib.metrics.speech import token_match
 from lib.models.codec_lm import CodecLM
+from lib.models.cores import CORES
 from lib.train import load_model, train
 
 
@@ -38,6 +39,35 @@ def test_generation_ends_when_the_model_says_so():
     torch.nn.init.constant_(model.end.bias, 50.0)
     codes, figures = generate(model, "ala", 30)
     assert codes.shape == (4, 1) and figures["ended"]
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, top_k=50, seed=7)])
+def test_a_text_in_a_batch_is_said_as_it_is_alone(core, pattern, sampling):
+    model = CodecLM(ModelConfig(core, "matched-3m", pattern=pattern)).eval()
+    torch.nn.init.normal_(model.end.weight, std=0.3)                    # ends here and there
+    torch.nn.init.constant_(model.end.bias, -5.0)
+    texts = ["ala", "ala ma kota", "kot", "a kot ma alę i psa", "nic"]
+    together = generate_batch(model, texts, 24, sampling)
+    for text, (codes, figures) in zip(texts, together, strict=True):
+        alone, expected = generate(model, text, 24, sampling)
+        assert np.array_equal(codes, alone) and codes.shape[1] == figures["frames"]
+        assert (figures["frames"], figures["ended"]) == (expected["frames"], expected["ended"])
+
+
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_each_row_of_a_batch_ends_at_its_own_end(pattern, monkeypatch):
+    model = CodecLM(ModelConfig("mamba", pattern=pattern)).eval()
+    late, step, calls = 3 * (pattern == "delay"), model.step, []
+
+    def ends(previous, state):
+        calls.append(1)
+        return step(previous, state)[0], torch.tensor([1.0, -1.0, 1.0 if len(calls) == 5 + late else -1.0])
+    monkeypatch.setattr(model, "step", ends)
+    said = generate_batch(model, ["ala", "ma", "kota"], 8)
+    assert [codes.shape for codes, _ in said] == [(4, 1), (4, 8), (4, 5)] and len(calls) == 8 + late
+    assert [figures["ended"] for _, figures in said] == [True, False, True]
 
 
 def test_sampling_is_repeatable_and_depends_on_the_seed():

@@ -4,10 +4,11 @@ import torch
 
 from lib.config import ModelConfig
 from lib.metrics.cost import parameters
-from lib.models.attention import Attention
+from lib.models.attention import Attention, AttentionState, attend, attend_reference
 from lib.models.codec_lm import START, CodecLM, losses
 from lib.models.cores import CORES, SIZES, build_core
-from lib.models.mamba import Mamba
+from lib.models.linear import Linear, frame_linear, frame_linear_reference
+from lib.models.mamba import Mamba, advance, advance_reference
 
 CAUSAL = [(core, size) for core in CORES for size in SIZES]
 REPORTED = [(core, size) for core in ("transformer", "mamba_conv") for size in SIZES]
@@ -18,6 +19,14 @@ SEED_TOTALS = {"transformer": 5_735_297, "mamba_conv": 3_165_569}
 
 def model(core: str, size: str, regime: str = "causal", conditioning: str = "pooled") -> CodecLM:
     return CodecLM(ModelConfig(core, size, regime, conditioning=conditioning)).eval()
+
+
+def numbers(state) -> list[torch.Tensor]:
+    """All tensors in a state."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    parts = state if isinstance(state, list) else vars(state).values() if hasattr(state, "__dict__") else []
+    return [tensor for part in parts for tensor in numbers(part)]
 
 
 def inputs(frames: int, batch: int = 2, characters: int = 7):
@@ -37,6 +46,95 @@ def test_step_by_step_is_the_full_forward(core, size, conditioning, characters, 
         torch.testing.assert_close(step_logits, logits[:, :, t], atol=1e-9, rtol=1e-7)
         torch.testing.assert_close(step_end, end[:, t], atol=1e-9, rtol=1e-7)
         previous = codes[:, :, t]
+
+
+@pytest.mark.parametrize("core,size", CAUSAL)
+@torch.inference_mode()
+def test_in_float32_stepping_is_the_full_forward_and_the_exact_one(core, size):
+    lm, (codes, text) = model(core, size), inputs(37)
+    before = torch.cat([torch.full((2, 4, 1), START), codes[..., :-1]], 2)
+    state, full = lm.initial_state(text, 37), lm(codes, text)[0]
+    stepped = torch.stack([lm.step(frame, state)[0] for frame in before.unbind(2)], 2)
+    for want in (full, lm.double()(codes, text)[0].float()):
+        torch.testing.assert_close(stepped, want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("core,size", CAUSAL)
+@pytest.mark.parametrize("frames", [1, 2, 3, 20])
+@pytest.mark.parametrize("grad", [False, True])                         # without gradients a step takes the kernels
+def test_forward_leaves_the_state_that_stepping_leaves(core, size, frames, grad):
+    with torch.inference_mode(not grad):
+        built, x = build_core(core, size, True).double(), torch.randn(2, frames, 256, dtype=torch.double)
+        at_once, stepped = built.initial_state(2, 25), built.initial_state(2, 25)
+        y = built(x, at_once)
+        torch.testing.assert_close(torch.stack([built.step(f, stepped) for f in x.unbind(1)], 1), y)
+        for a, b in zip(numbers(at_once), numbers(stepped), strict=True):
+            torch.testing.assert_close(a, b)
+        more = torch.randn(2, 256, dtype=torch.double)
+        torch.testing.assert_close(built.step(more, at_once), built.step(more, stepped))
+
+
+@pytest.mark.parametrize("core,size", CAUSAL)
+@torch.inference_mode()
+def test_a_row_of_a_batch_decodes_to_the_bits_that_it_has_alone(core, size):
+    lm, (codes, text) = model(core, size), inputs(12, batch=3)
+    text[0, 3:] = text[2, 5:] = 43
+    together, alone = lm.initial_state(text, 12), [lm.initial_state(row[None], 12) for row in text]
+    for frame in codes.unbind(2):
+        logits, end = lm.step(frame, together)
+        single = [lm.step(row[None], state) for row, state in zip(frame, alone)]
+        assert torch.equal(logits, torch.cat([one for one, _ in single]))
+        assert torch.equal(end, torch.cat([one for _, one in single]))
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("batch,groups,out,width", [(1, 1, 33, 7), (3, 1, 5, 256), (2, 8, 32, 96), (3, 40, 1, 4)])
+@torch.inference_mode()
+def test_linear_map_of_a_frame(batch, groups, out, width, dtype, tolerance):
+    x, weight = torch.randn(batch, 2 * groups * width).to(dtype).chunk(2, 1)[1], torch.randn(groups * out, width).to(dtype)
+    for bias in (None, torch.randn(groups * out).to(dtype)):
+        want = frame_linear_reference(x.double(), weight.double(), None if bias is None else bias.double(), groups)
+        for way in (frame_linear, frame_linear_reference):
+            got = way(x, weight, bias, groups)
+            assert got.dtype == dtype
+            torch.testing.assert_close(got.double(), want, atol=tolerance, rtol=tolerance)
+
+
+def test_linear_is_nn_linear_and_has_its_gradients():
+    ours, x = Linear(6, 5), torch.randn(3, 6, requires_grad=True)
+    expected = torch.nn.functional.linear(x, ours.weight, ours.bias)
+    for a, b in zip(torch.autograd.grad(ours(x).sum(), (x, ours.weight, ours.bias)),
+                    torch.autograd.grad(expected.sum(), (x, ours.weight, ours.bias))):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-13)])
+@torch.inference_mode()
+def test_one_step_of_the_scan(dtype, tolerance):
+    mamba = Mamba(32).to(dtype)
+    states = [mamba.initial_state(3) for _ in range(2)]
+    for _ in range(5):
+        x, dt, B, C = torch.randn(3, 64), torch.rand(3, 64) * 3, *torch.randn(3, 32).chunk(2, 1)
+        tensors = [s.to(dtype) for s in (x, dt, states[0].A, B, C, mamba.D)]
+        got, want = advance(*tensors, states[0]), advance_reference(*tensors, states[1])
+        torch.testing.assert_close(got, want, atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(states[0].ssm, states[1].ssm, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(torch.float32, 2e-6), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("frames", [1, 7, 300])
+@torch.inference_mode()
+def test_attention_of_one_frame(frames, dtype, tolerance):
+    state = AttentionState(torch.randn(3, 16, 310, 32).to(dtype), frames)
+    q = 9 * torch.randn(3, 8, 1, 32).to(dtype)
+    torch.testing.assert_close(attend(q, state), attend_reference(q, state), atol=10 * tolerance, rtol=10 * tolerance)
+
+
+def test_training_after_decoding():
+    lm, (codes, text) = model("transformer", "matched-3m"), inputs(9)
+    with torch.inference_mode():
+        lm(codes, text)
+    lm(codes, text)[0].sum().backward()
 
 
 @pytest.mark.parametrize("core,size", CAUSAL)
@@ -144,15 +242,11 @@ def test_accuracy_counts_right_tokens_per_codebook():
     assert right.tolist() == [1.0, 0.5]
 
 
-def test_state_bytes_are_those_of_the_state():
+def test_state_bytes_are_what_one_more_sequence_adds_to_the_state():
     for core, size in CAUSAL:
         built = build_core(core, size, True)
-
-        def count(value) -> int:
-            if isinstance(value, torch.Tensor):
-                return value.numel() * value.element_size()
-            return sum(map(count, vars(value).values())) if hasattr(value, "__dict__") else 0
-        assert built.state_bytes(50) == sum(map(count, built.initial_state(1, 50))), (core, size)
+        one, two = (sum(t.numel() * t.element_size() for t in numbers(built.initial_state(n, 50))) for n in (1, 2))
+        assert built.state_bytes(50) == two - one, (core, size)
 
 
 def test_mamba_has_the_parameters_of_mamba_ssm():

@@ -1,26 +1,39 @@
 """Multi-head attention through scaled_dot_product_attention, with rotary positions and a preallocated KV cache."""
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
+from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .linear import Linear, by_kernel
+from .scan import FAST, _exp
 
 
 @dataclass
 class AttentionState:
-    keys: Tensor        # (batch, heads, capacity, head width)
-    values: Tensor
+    cache: Tensor       # (batch, 2 · heads, capacity, head width): the keys of all heads, then their values
     frames: int = 0     # filled so far
 
 
 def rotate(x: Tensor, start: int = 0) -> Tensor:
     """Rotary positions (Su et al. 2021) on (batch, heads, frames, head width), the first frame at position `start`."""
-    half = x.shape[-1] // 2
-    frequency = 10_000 ** (-torch.arange(half, device=x.device, dtype=torch.double) / half)
-    angle = torch.arange(start, start + x.shape[-2], device=x.device)[:, None] * frequency  # (frames, half)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+    end, half = start + x.shape[-2], x.shape[-1] // 2
+    cos, sin = _rotary(1 << (end - 1).bit_length(), half, x.dtype, x.device)
+    return torch.addcmul(x * cos[start:end], x.roll(half, -1), sin[start:end])
+
+
+@lru_cache(8)
+@torch.inference_mode(False)                        # training may be the next to read it
+def _rotary(frames: int, half: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """cos and sin of every position's angles, (frames, 2 half) each, signed so that (a, b) cos + (b, a) sin turns."""
+    frequency = 10_000 ** (-torch.arange(half, device=device, dtype=torch.double) / half)
+    angle = torch.arange(frames, device=device)[:, None] * frequency    # (frames, half)
+    cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 class Attention(nn.Module):
@@ -31,38 +44,78 @@ class Attention(nn.Module):
         if width % (2 * heads):
             raise ValueError(f"width {width} does not split into {heads} heads of even width")
         self.heads, self.causal, self.rotary = heads, causal, rotary
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
-    def _split(self, x: Tensor) -> list[Tensor]:
-        q, k, v = self.qkv(x).chunk(3, -1)
-        return [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]  # (batch, heads, frames, ·)
+    def _split(self, qkv: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Queries (batch, heads, frames, ·), and keys and values (batch, 2 · heads, frames, ·), from `start` on."""
+        qkv = qkv.unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)   # (batch, 3 · heads, frames, head width)
+        if not self.rotary:
+            return qkv.split([self.heads, 2 * self.heads], 1)
+        qk, v = qkv.split([2 * self.heads, self.heads], 1)
+        q, k = rotate(qk, start).chunk(2, 1)
+        return q, torch.cat([k, v], 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self._split(x)
-        if self.rotary:
-            q, k = rotate(q), rotate(k)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+    def forward(self, x: Tensor, state: AttentionState | None = None) -> Tensor:
+        q, kv = self._split(self.qkv(x))
+        if state:
+            state.frames = x.shape[1]
+            state.cache[:, :, :state.frames] = kv
+        y = F.scaled_dot_product_attention(q, *kv.chunk(2, 1), is_causal=self.causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def initial_state(self, batch: int, frames: int) -> AttentionState:
-        shape = (batch, self.heads, frames, self.out.in_features // self.heads)
-        return AttentionState(self.out.weight.new_zeros(shape), self.out.weight.new_zeros(shape))
+        head = self.out.in_features // self.heads
+        return AttentionState(self.out.weight.new_zeros(batch, 2 * self.heads, frames, head))
 
     def step(self, x: Tensor, state: AttentionState) -> Tensor:         # (batch, width)
-        q, k, v = self._split(x[:, None])
         at = state.frames
-        if at >= state.keys.shape[2]:
-            raise ValueError(f"the cache holds {state.keys.shape[2]} frames: ask initial_state for more")
-        if self.rotary:
-            q, k = rotate(q, at), rotate(k, at)
-        state.keys[:, :, at], state.values[:, :, at] = k[:, :, 0], v[:, :, 0]
+        if at >= state.cache.shape[2]:
+            raise ValueError(f"the cache holds {state.cache.shape[2]} frames: ask initial_state for more")
+        q, kv = self._split(self.qkv(x)[:, None], at)
+        state.cache.narrow(2, at, 1).copy_(kv)
         state.frames = at + 1
-        y = F.scaled_dot_product_attention(q, state.keys[:, :, :at + 1], state.values[:, :, :at + 1])
-        return self.out(y.transpose(1, 2).flatten(1))
+        return self.out(attend(q, state).flatten(1))                    # (batch, width)
 
     def state_numbers(self, frames: int) -> int:
         return 2 * frames * self.out.in_features
+
+
+def attend_reference(q: Tensor, state: AttentionState) -> Tensor:
+    """Attention of one frame, q (batch, heads, 1, head width), over all that the cache holds, to the same shape."""
+    return F.scaled_dot_product_attention(q, *state.cache.narrow(2, 0, state.frames).chunk(2, 1))
+
+
+def attend(q: Tensor, state: AttentionState) -> Tensor:
+    """The same by the fastest way there is."""
+    if not by_kernel(q):
+        return attend_reference(q, state)
+    y = q.new_empty(q.shape)
+    _attend(q.contiguous().numpy(), state.cache.numpy(), state.frames, y.numpy())
+    return y
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _attend(q, cache, frames, y):
+    batch, heads, _, width = q.shape
+    weights = np.empty(frames, q.dtype)
+    for b in range(batch):
+        for head in range(heads):
+            q_h, keys, values, y_h = q[b, head, 0], cache[b, head], cache[b, heads + head], y[b, head, 0]
+            for t in range(frames):
+                score, k = q.dtype.type(0), keys[t]
+                for i in range(width):
+                    score += q_h[i] * k[i]
+                weights[t] = score / q.dtype.type(math.sqrt(width))
+            highest, total = weights.max(), q.dtype.type(0)
+            for t in range(frames):
+                weights[t] = _exp(weights[t] - highest)
+                total += weights[t]
+            y_h[:] = 0
+            for t in range(frames):
+                w, v = weights[t] / total, values[t]
+                for i in range(width):
+                    y_h[i] += w * v[i]
 
 
 class TransformerLayer(nn.Module):
@@ -72,7 +125,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.pre_norm = pre_norm
         self.attention = Attention(width, heads, causal, rotary)
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.up, self.down = Linear(width, hidden), Linear(hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def _wrap(self, x: Tensor, attend) -> Tensor:
@@ -82,8 +135,8 @@ class TransformerLayer(nn.Module):
         x = self.norm1(x + attend(x))
         return self.norm2(x + self.down(F.relu(self.up(x))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._wrap(x, self.attention)
+    def forward(self, x: Tensor, state: AttentionState | None = None) -> Tensor:
+        return self._wrap(x, lambda y: self.attention(y, state))
 
     def initial_state(self, batch: int, frames: int) -> AttentionState:
         return self.attention.initial_state(batch, frames)

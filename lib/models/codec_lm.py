@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..config import ModelConfig
 from .cores import SIZES, build_core
+from .linear import Linear
 from .text_encoder import MambaConvTextEncoder
 
 BINS = 1024
@@ -43,8 +44,8 @@ class CodecLM(nn.Module):
         self.text_encoder = MambaConvTextEncoder(config.vocabulary, size.text_width, size.width)
         # one table of 1025 rows and one head of 1024 rows for each codebook, stored one under the other
         self.embedding = nn.Embedding(self.codebooks * (BINS + 1), size.width)
-        self.heads = nn.Linear(size.width, self.codebooks * BINS)
-        self.end = nn.Linear(size.width, 1)
+        self.heads = Linear(size.width, self.codebooks * BINS)
+        self.end = Linear(size.width, 1)
         self.positions = nn.Embedding(size.positions, size.width) if size.positions else None
         self.register_buffer("offsets", torch.arange(self.codebooks)[:, None] * (BINS + 1), persistent=False)
 
@@ -82,14 +83,14 @@ class CodecLM(nn.Module):
     def initial_state(self, text: Tensor, frames: int) -> DecodingState:
         """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then."""
         if self.config.conditioning == "pooled":
-            return DecodingState(self.core.initial_state(len(text), frames), self.text_encoder.pooled(text))
+            pooled = [self.text_encoder.pooled(row[None, row != self.text_encoder.padding]) for row in text]
+            return DecodingState(self.core.initial_state(len(text), frames), torch.cat(pooled))
         characters, *others = (text != self.text_encoder.padding).sum(1).unique().tolist()
         if others:
             raise ValueError(f"texts of {characters} to {others[-1]} characters: after a prefix, decode texts of one "
                              "length, or one text at a time")
         state = DecodingState(self.core.initial_state(len(text), characters + frames), None, characters)
-        for x in self._place(self.text_encoder(text)[:, :characters], characters).unbind(1):
-            self.core.step(x, state.core)
+        self.core(self._place(self.text_encoder(text[:, :characters]), characters), state.core)
         return state
 
     def step(self, previous: Tensor, state: DecodingState) -> tuple[Tensor, Tensor]:

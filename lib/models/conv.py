@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .linear import Linear, frame_linear
 from .mamba import Mamba, MambaState
 
 
@@ -24,11 +25,16 @@ class GroupedConv(nn.Module):
         return F.relu(self.conv(F.pad(x.transpose(1, 2), (self.past, self.future)))).transpose(1, 2)
 
     def initial_state(self, batch: int) -> Tensor:                      # the last kernel - 1 frames
-        return self.conv.weight.new_zeros(batch, self.past, self.conv.in_channels)
+        return self.conv.weight.new_zeros(batch, self.conv.in_channels, self.past)
+
+    def state_after(self, x: Tensor) -> Tensor:
+        """The state when the frames x, (batch, frames, width), have gone by."""
+        return F.pad(x.transpose(1, 2), (self.past, 0))[..., x.shape[1]:]
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        window = torch.cat([state, x[:, None]], 1)                      # (batch, kernel, width)
-        return F.relu(self.conv(window.transpose(1, 2)))[:, :, 0], window[:, 1:]
+        window = torch.cat([state, x[..., None]], -1)                   # (batch, width, kernel)
+        y = frame_linear(window.flatten(1), self.conv.weight.flatten(1), self.conv.bias, self.conv.groups)
+        return F.relu(y), window[..., 1:]
 
 
 @dataclass
@@ -46,7 +52,7 @@ class MambaConvBlock(nn.Module):
         self.pre_norm = pre_norm
         self.mamba = Mamba(width, d_inner)
         self.conv = GroupedConv(width, kernel, look_ahead=look_ahead) if kernel else None
-        self.fuse = nn.Linear(2 * width, width) if kernel else None
+        self.fuse = Linear(2 * width, width) if kernel else None
         self.norm = nn.LayerNorm(width)
 
     def _wrap(self, x: Tensor, mamba, conv) -> Tensor:
@@ -54,8 +60,12 @@ class MambaConvBlock(nn.Module):
         z = self.fuse(torch.cat([mamba(y), conv(y)], -1)) if self.conv else mamba(y)
         return x + z if self.pre_norm else self.norm(x + z)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._wrap(x, self.mamba, self.conv)
+    def forward(self, x: Tensor, state: MambaConvState | None = None) -> Tensor:
+        def conv(y: Tensor) -> Tensor:
+            if state:
+                state.conv = self.conv.state_after(y)
+            return self.conv(y)
+        return self._wrap(x, lambda y: self.mamba(y, state and state.mamba), conv)
 
     def initial_state(self, batch: int, frames: int = 0) -> MambaConvState:
         return MambaConvState(self.mamba.initial_state(batch), self.conv.initial_state(batch) if self.conv else None)

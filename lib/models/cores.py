@@ -1,8 +1,9 @@
 """The registry of sequence cores: the one variable of the comparison.
 
 A core maps (batch, frames, width) to the same. In the causal regime it also runs frame by frame: `initial_state(batch,
-frames)` makes room for that many frames, `step(frame, state)` takes (batch, width) and updates the state in place, and
-`state_bytes(frames)` says what the state weighs after so many frames.
+frames)` makes room for that many frames, `forward(x, state)` leaves there what the frames after x need to know of x,
+`step(frame, state)` takes (batch, width) and updates the state in place, and `state_bytes(frames)` says what the state
+of one sequence weighs after so many frames.
 """
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ class Core(nn.Module):
         self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
         self.causal = causal
 
-    def forward(self, x: Tensor) -> Tensor:                             # (batch, frames, width)
-        for layer in self.layers:
-            x = layer(x)
+    def forward(self, x: Tensor, state: list | None = None) -> Tensor:  # (batch, frames, width)
+        for layer, layer_state in zip(self.layers, state or [None] * len(self.layers)):
+            x = layer(x, layer_state)
         return self.norm(x)
 
     def initial_state(self, batch: int, frames: int) -> list:

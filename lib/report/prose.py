@@ -113,9 +113,6 @@ def limits(report: Report) -> list[str]:
              + " One seed as reported: numbers, no verdict.",
              "The seed's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
              "Learning rate and schedule are the seed's for every core; none was tuned."]
-    if s.conditioning == "prefix":
-        words.append("The text before the audio goes through the core character by character; the prefill that is timed is "
-                     "that, not what one parallel pass would take.")
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
     return words
