@@ -2,13 +2,16 @@ STUDY ?= quick
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
-.PHONY: report test lab codec reference
+.PHONY: report test bench lab codec reference
 
 report: .venv/installed		# all notebooks in order, then figures/$(STUDY)/report.html
 	$(RUN) lib.run --study $(STUDY)
 
 test: .venv/installed-dev
 	$(RUN) pytest
+
+bench: .venv/installed-dev	# time it beside its peers; leave the machine alone meanwhile
+	$(RUN) lib.bench
 
 lab: .venv/installed
 	$(RUN) jupyterlab notebooks

@@ -1,15 +1,89 @@
 """What a computation costs: parameters, FLOPs and memory, by one method each."""
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+EXP_FLOPS = 21      # exp as a polynomial: clamp 1, round x / ln 2 3, remainder 2, seven Horner steps 14, scale 1
 
 
 def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def product_flops(run: Callable[[], object]) -> int:
+    """FLOPs of the matrix products and convolutions in a call and the backward in it; a multiply-add is two.
+
+    Nothing else is counted: fused attention and the scan have formulas of their own below (torch's counter misses the
+    CPU's attention kernel, and takes any for unmasked), and elementwise operations are bound by what they move.
+    """
+    corrected = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=corrected) as counter:
+        run()
+    return sum(n for op, n in counter.get_flop_counts().get("Global", {}).items() if "attention" not in str(op))
+
+
+def _convolution_backward_flops(dy, x, weight, *arguments, out_shape) -> int:
+    """Shapes to FLOPs: each of dx and dweight costs what forward does. Torch's own count forgets the groups."""
+    forward = 2 * prod(dy) * prod(weight[1:])
+    return forward * sum(arguments[-1][:2])                             # output_mask: dx, dweight, dbias
+
+
+def attention_flops(batch: int, frames: int, width: int) -> int:
+    """Causal attention over all heads, forward and backward, fused: seven products (q k, p v; q k again, dv, dp, dq,
+    dk), each of 2 width FLOPs for every one of the frames (frames + 1) / 2 pairs that the mask leaves."""
+    return 7 * batch * width * frames * (frames + 1)
+
+
+def scan_flops(batch: int, frames: int, channels: int, states: int, backward: bool = True) -> int:
+    """The selective scan: per (batch, frame, channel, state) forward takes 6 + EXP_FLOPS
+
+        h = exp(dt a) h + B u (4 + exp), y += C h (2)
+
+    and backward 18 + EXP_FLOPS, since it computes the states again:
+
+        h as above (4 + exp), g += C dy (2), dC += dy h (2), dB += g u (2), du += g B (2), g *= decay (1), e = g h (1),
+        dA += e dt (2), ddt += e a (2).
+
+    What is counted once per channel (u = dt x, D x, ...) is left out.
+    """
+    return batch * frames * channels * states * (6 + EXP_FLOPS + backward * (18 + EXP_FLOPS))
+
+
+def saved_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:
+    """Bytes that autograd keeps between forward and backward, each storage once, the module's parameters left out."""
+    kept = {}
+
+    def keep(tensor: Tensor) -> torch.UntypedStorage:                   # held by the graph: no address comes twice
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return storage
+
+    with saved_tensors_hooks(keep, lambda _: None):
+        y = forward()
+    for parameter in module.parameters():
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    del y
+    return sum(kept.values())
+
+
+def training_bytes(parameters: int, saved: int) -> int:
+    """The least that a float32 training step moves: parameters, gradients and AdamW's two moments read and written
+    once, saved activations written and read once."""
+    return 2 * 4 * 4 * parameters + 2 * saved
+
+
+def available() -> int:
+    """Bytes of memory that are free for tensors (Linux, or CUDA)."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    return _field(Path("/proc/meminfo"), "MemAvailable")
 
 
 def resident() -> int:
@@ -18,10 +92,14 @@ def resident() -> int:
 
 
 def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    return _field(Path("/proc/self/status"), field)
+
+
+def _field(path: Path, field: str) -> int:
+    for line in path.read_text().splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {field}")
+    raise OSError(f"{path} has no {field}")
 
 
 class Memory:
