@@ -32,6 +32,7 @@ SECONDS, BATCH, CLIPS, DEFAULT_SHARE = 0.8, 16, 3000, 8     # one clip in 8 by t
 RATE = 1e-3
 DECAY = 0.3         # of the steps, at the end, over which the learning rate falls to nothing
 EVERY = 200         # steps between lines of the log, after which a run that was stopped goes on
+UNUSED_OF = 500     # clips in which every code should be found
 COUNTS = torch.tensor([2, 4, 4, 8, 8])
 SPEED, EQUALISER_DB, NOISE_DB = (0.8, 1.25), 6.0, (15, 45)  # of the augmented half of the crops
 
@@ -117,7 +118,7 @@ def measure(model: codecs.FrameCodec, held_out: list[np.ndarray]) -> dict[int, f
 
 
 def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> None:
-    """Train to `steps`, writing the codec file `out` as it goes; at the end a run record holds the losses."""
+    """Train to `steps`, writing the codec file `out` as it goes, and at the end the run's record beside it."""
     torch.manual_seed(0)
     clips, losses = training_clips(), Losses()
     held_out = {name: [s.audio for s in synthesise(Utterance(t, v) for t in phrases(1, seed=2) for v in voices)]
@@ -155,7 +156,15 @@ def train(steps: int, folder: Path, out: Path, minutes_between: float = 2.0) -> 
                 write_atomic(out, model.packed())
                 saved = time.monotonic()
     what = {"steps": steps, "code": code_digest("train_codec.py", "data/codec.py", "data/grammar.py", "metrics/speech.py")}
-    save("codec_training", what, {"log": progress["log"], "weights": file_digest(out)})
+    record = save("codec_training", what, {"log": progress["log"], "weights": file_digest(out),
+                                           "unused_codes": unused_codes(codecs.load_codec(str(out)), clips[:UNUSED_OF])})
+    write_atomic(out.with_suffix(".json"), (record.folder / "record.json").read_bytes())
+
+
+def unused_codes(codec: codecs.Codec, clips: list[np.ndarray]) -> list[int]:
+    """How many codes of each codebook these clips (samples,) int16 never need."""
+    codes = np.concatenate([codec.encode(clip / np.float32(32768), codecs.MAX_CODEBOOKS) for clip in clips], 1)
+    return [codecs.BINS - len(np.unique(row)) for row in codes]
 
 
 def main() -> None:
