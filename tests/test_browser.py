@@ -14,7 +14,7 @@ pytestmark = needs_chromium
 
 def test_an_exported_page_plays_offline(tmp_path: Path):
     tones = [np.sin(np.arange(seconds * 24_000) / 20) * 0.5 for seconds in (1, 2)]
-    players = "".join(html.audio(tone, 24_000, "a <b>tone</b>") for tone in tones)
+    players = "".join(html.audio(tone, "a <b>tone</b>") for tone in tones)
     notebook = new_notebook(cells=[
         new_markdown_cell("# Two tones\n\n## Listen\n\nPress play."),
         new_code_cell("players", outputs=[new_output("display_data", {"text/html": players}),
