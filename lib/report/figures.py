@@ -101,10 +101,9 @@ def codec_rows(run: Record) -> Figure:
     measures = [m for m in MEASURES if m in frame]
     figure, axes = plt.subplots(1, len(measures), figsize=(3.1 * len(measures), 3.8))
     for axis, measure in zip(axes, measures):
-        for (group, rows), shade, shift in zip(frame.groupby("group", sort=False), sns.color_palette("colorblind"),
-                                               (-0.15, 0.05, 0.25, 0.45)):
-            coded = rows[rows.codebooks > 0]
-            axis.plot(coded.codebooks + shift, coded[measure], ".", color=shade, alpha=0.35, markersize=4)
+        for i, (group, rows) in enumerate(frame.groupby("group", sort=False)):
+            coded, shade = rows[rows.codebooks > 0], sns.color_palette("colorblind")[i % 10]
+            axis.plot(coded.codebooks + 0.2 * i - 0.15, coded[measure], ".", color=shade, alpha=0.35, markersize=4)
             means = coded.groupby("codebooks")[measure].mean()
             axis.plot(means.index, means, "o-", color=shade, label=group)
             if measure == "mos":
