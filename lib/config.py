@@ -11,6 +11,18 @@ EMBEDDED = "embedded"           # the corpus and the codec that come with the pr
 # Polish, 43 symbols; the index in this string is the id. There is no padding symbol: whoever pads uses its length.
 ALPHABET = " aąbcćdeęfghijklłmnńoópqrsśtuvwxyzźż,.?!-:;"
 
+# How much a frame is told of the text, from least to most. Of the aligned ways the durations are given or predicted.
+CONDITIONING = {
+    "pooled": "the mean of the encoded text, on every frame",
+    "prefix": "the encoded text, before the first frame",
+    "utterance": "the encoded text spread evenly over the utterance",
+    "word": "the encoded text spread evenly over each word, and the position in the word",
+    "phoneme": "the phoneme being said, alone",
+    "neighbours": "the phoneme being said, the one before, the two after, and the position in it",
+}
+ALIGNED = ("utterance", "word", "phoneme", "neighbours")
+ONLY_PHONEMES = ("phoneme", "neighbours")
+
 
 def workspace() -> Path:
     """Folder under which data/runs, data/cache and figures are written (TTS_WORKSPACE, else the repository)."""
@@ -23,10 +35,11 @@ class ModelConfig:
     size: str = "seed"              # a size of lib.models.cores: seed, matched-3m
     regime: str = "causal"          # causal, or as_reported: the core can see the frame it is asked for
     pattern: str = "parallel"       # parallel, or delay: codebook k is k frames late
-    conditioning: str = "pooled"    # the mean of the encoded text on every frame, or prefix: the text before the audio
+    conditioning: str = "pooled"    # how the text comes in: see CONDITIONING
     codebooks: int = 4
     language: str = "pl"            # whose rules write the text out
-    alphabet: str = ALPHABET        # what the text is indexed by
+    units: str = "characters"       # what the text is made of, or phonemes
+    alphabet: str | tuple[str, ...] = ALPHABET      # what the text is indexed by; of phonemes a tuple
 
     @property
     def vocabulary(self) -> int:
@@ -43,6 +56,21 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
     clip_norm: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """Training on many phrases, to be judged on sentences never heard: warm-up, constant rate, linear cool-down."""
+    model: ModelConfig = ModelConfig(size="matched-3m", pattern="delay", conditioning="word")
+    steps: int = 600
+    batch: int = 12                 # phrases a step
+    learning_rate: float = 2.5e-3
+    warmup: int = 30                # steps
+    cooldown: float = 0.25          # share of the steps
+    weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    validate_every: int = 50        # steps
     seed: int = 0
 
 

@@ -26,7 +26,7 @@ class Speech:
     """Audio (samples,) float32 at 24 kHz, and what was said when, in seconds."""
     audio: np.ndarray
     words: list[tuple[float, str]]
-    phonemes: list[tuple[float, str]]
+    phonemes: list[tuple[float, str]]       # in IPA; a pause is ""
 
     @property
     def seconds(self) -> float:
@@ -61,4 +61,4 @@ def _receive(pipe, utterance: Utterance) -> Speech:
     rate, events = header["rate"], header["events"]
     return Speech(audio,
                   [(at / rate, utterance.text[start:start + length]) for kind, at, start, length in events if kind == "word"],
-                  [(at / rate, name) for kind, at, _, name in events if kind == "phoneme" and name])
+                  [(at / rate, name) for kind, at, _, name in events if kind == "phoneme"])

@@ -1,0 +1,171 @@
+"""Phrases with their timing: what is spoken, what was said when, in codes. The speech that a model learns to say.
+
+Text is cut into words and what separates them; each owns the phonemes that espeak-ng speaks for it (a separator owns
+the pause, if there is one). A conditioning makes spans of that, and a span's symbols are spread evenly over its frames.
+"""
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from .. import records
+from ..config import ONLY_PHONEMES, ModelConfig
+from ..progress import progress_bar
+from . import grammar
+from .codec import FRAME_RATE, HOP, MAX_CODEBOOKS, Codec
+from .corpus import LONGEST_CLIP, sentences
+from .speech import Speech, Utterance, synthesise
+from .text import normalise
+from .tokens import cached
+
+PAUSE = "_"
+TIMING = 4          # numbers that tell a frame where in its span it is
+LONGEST = int(LONGEST_CLIP * FRAME_RATE)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A word, or what separates two: its characters, and the phonemes spoken for it with the frames of each."""
+    characters: str
+    phonemes: tuple[tuple[str, int], ...]
+
+    @property
+    def frames(self) -> int:
+        return sum(frames for _, frames in self.phonemes)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    id: str
+    text: str                   # as spoken
+    groups: tuple[Group, ...]
+    codes: np.ndarray           # (8, frames) int16
+
+    @property
+    def phonemes(self) -> list[str]:
+        """What a recogniser should hear: no pauses, no stress."""
+        return spoken(name for group in self.groups for name, _ in group.phonemes)
+
+
+@dataclass(frozen=True)
+class Span:
+    symbols: int                # how many of the text's symbols
+    frames: int
+
+
+def spoken(phonemes: Iterable[str]) -> list[str]:
+    """The phonemes without pauses and stress marks."""
+    return [name.lstrip("ˈˌ") for name in phonemes if name != PAUSE]
+
+
+def align(speech: Speech, text: str, frames: int) -> tuple[Group, ...]:
+    """The groups of a text (as spoken): separator, word, separator, ..., word, separator. Their frames add up to
+    `frames`, and one without frames and characters is left out."""
+    pieces, end = [], 0         # (characters, phonemes with the frame at which each begins)
+    for _, word in speech.words:
+        start = text.index(word, end)
+        pieces += [(text[end:start], []), (word, [])]
+        end = start + len(word)
+    pieces.append((text[end:], []))
+    onsets = [at for at, _ in speech.words]
+    starts = [min(frames, round(at * FRAME_RATE)) for at, _ in speech.phonemes]
+    if starts[0]:
+        pieces[0][1].append((PAUSE, starts[0]))
+    word = 0
+    for (at, name), begin, end in zip(speech.phonemes, starts, [*starts[1:], frames]):
+        while word + 1 < len(onsets) and (onsets[word + 1] <= at if name else onsets[word + 1] < at):
+            word += 1
+        before, inside, after = (phonemes for _, phonemes in pieces[2 * word:2 * word + 3])
+        if name:
+            inside += after     # a pause within the word
+            after.clear()
+        into = inside if name else after if inside else before
+        if not name and into:   # one pause with the one before
+            begin -= into.pop()[1]
+        into.append((name or PAUSE, end - begin))
+    return tuple(Group(characters or " ", tuple(phonemes)) for characters, phonemes in pieces if characters or phonemes)
+
+
+def plan(groups: tuple[Group, ...], config: ModelConfig) -> tuple[list[int], list[Span]]:
+    """Ids of the text's symbols, and the spans that share them out, as the conditioning of `config` has it."""
+    phonemes = [pair for group in groups for pair in group.phonemes]
+    if config.units == "phonemes":
+        index = {name: i for i, name in enumerate(config.alphabet)}
+        unknown = sorted({name for name, _ in phonemes} - set(index))
+        if unknown:
+            raise ValueError(f"phonemes that the model never saw: {' '.join(unknown)}; reword the text")
+        ids = [index[name] for name, _ in phonemes]
+    else:
+        index = {c: i for i, c in enumerate(config.alphabet)}
+        ids = [index[c] for group in groups for c in group.characters]
+    if config.conditioning in ONLY_PHONEMES:
+        return ids, [Span(1, frames) for _, frames in phonemes]
+    if config.conditioning == "word":
+        return ids, [Span(len(g.phonemes if config.units == "phonemes" else g.characters), g.frames) for g in groups]
+    return ids, [Span(len(ids), sum(g.frames for g in groups))]
+
+
+def guide(spans: list[Span], late: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """For each frame the symbol it is at, (frames + late,) int64, and where in its span it is, (frames + late, TIMING)
+    float32: the share gone by, and as it were on a clock's face, in both directions, how long since and until when.
+    The last frame stands for `late` more."""
+    where, timing = [], []
+    for first, span in zip(accumulate((s.symbols for s in spans), initial=0), spans):
+        at = np.arange(span.frames) + 0.5
+        share = at / max(span.frames, 1)
+        where.append(first + (share * span.symbols).astype(np.int64))
+        timing.append(np.stack([share, np.cos(np.pi * share), np.exp(-at / 4), np.exp((at - span.frames) / 4)], 1))
+    return (np.pad(np.concatenate(where), (0, late), "edge"),
+            np.pad(np.concatenate(timing), ((0, late), (0, 0)), "edge").astype(np.float32))
+
+
+def texts(split: str, count: int) -> list[str]:
+    """The first `count` texts of a split, as spoken: `test` and `validation` are those of the corpus; `train` is its
+    training sentences, then the grammar's; `recogniser` and `longer` are the grammar's alone, by other seeds."""
+    if split in ("test", "validation"):
+        return [normalise(s.text) for s in sentences(split)][:count]
+    own = [normalise(s.text) for s in sentences("train")] if split == "train" else []
+    held_out = {normalise(s.text) for part in ("test", "validation") for s in sentences(part)}
+    made = map(normalise, grammar.phrases(count, {"train": 1, "recogniser": 2, "longer": 3}[split]))
+    return [text for text in dict.fromkeys([*own, *made]) if text not in held_out][:count]
+
+
+def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LONGEST) -> list[Phrase]:
+    """Those of the first `count` texts of a split that are said in `longest` frames, spoken, encoded and kept."""
+    chosen = texts(split, count)
+    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": longest,
+            "code": records.code_digest("data/phrases.py", "data/speech.py", "data/espeak.py", "data/codec.py")}
+
+    def make() -> bytes:
+        rows, codes, bar = [], [], progress_bar(len(chosen), f"phrases, {split}", unit="phrase")
+        for number, (text, speech) in enumerate(zip(chosen, synthesise(Utterance(t, voice) for t in chosen), strict=True)):
+            frames = -(-len(speech.audio) // HOP)
+            if frames <= longest:
+                codes.append(codec.encode(speech.audio, MAX_CODEBOOKS))
+                rows.append([f"{split}-{number:04d}", text, [[g.characters, g.phonemes] for g in align(speech, text, frames)]])
+            bar.update()
+        bar.close()
+        return save({"codes": np.concatenate(codes, 1), "rows": np.frombuffer(json.dumps(rows).encode(), np.uint8)})
+
+    stored, out, at = load(cached(what, make)), [], 0
+    for id, text, groups in json.loads(stored["rows"].tobytes()):
+        groups = tuple(Group(characters, tuple(map(tuple, phonemes))) for characters, phonemes in groups)
+        end = at + sum(g.frames for g in groups)
+        out.append(Phrase(id, text, groups, stored["codes"][:, at:end]))
+        at = end
+    return out
+
+
+def alphabet(spoken_phrases: Iterable[Phrase]) -> tuple[str, ...]:
+    """All phonemes of some phrases, stress marked, the pause among them."""
+    return tuple(sorted({name for p in spoken_phrases for g in p.groups for name, _ in g.phonemes}))
+
+
+def say(text: str, voice: str) -> tuple[tuple[Group, ...], np.ndarray]:
+    """The groups of any text, with the phonemes and durations that espeak-ng gives them, and how it sounds."""
+    text = normalise(text)
+    speech, = synthesise([Utterance(text, voice)])
+    return align(speech, text, -(-len(speech.audio) // HOP)), speech.audio
