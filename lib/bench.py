@@ -291,20 +291,25 @@ def table(rows: list[dict]) -> str:
 def identity() -> dict:
     """What a bench depends on; the hash is its record's key."""
     return {"comparisons": [(group, *arguments) for group, _, arguments in COMPARISONS], "rounds": ROUNDS,
-            "seconds": SECONDS, "peers": {p: metadata.version(p) for p in ("mambapy", "transformers")},
+            "seconds": SECONDS, "peers": {p: _version(p) for p in ("mambapy", "transformers")},
             "here": records.environment_identity(),
             "code": records.code_digest("models/*.py", "train.py", "profile.py", "bench.py", "metrics/cost.py")}
 
 
+def _version(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+
+
 def bench() -> records.Record:
     """Measure everything anew, and store it in place of an earlier bench of the same code on the same machine."""
-    rows, bar = [], progress_bar(len(COMPARISONS), "bench", unit="comparison")
+    what, rows, bar = identity(), [], progress_bar(len(COMPARISONS), "bench", unit="comparison")
     for group, measure, arguments in COMPARISONS:
         torch.manual_seed(0)
         rows += [{"group": group} | r for r in measure(*arguments)]
         bar.update()
     bar.close()
-    return records.save("bench", identity(), {"rows": rows, "floors": spread_over_floor(rows)})
+    return records.save("bench", what, {"rows": rows, "floors": spread_over_floor(rows)})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lib import bench
+from lib import bench, records
 from lib.metrics import cost
 from lib.models.cores import build_core
 from lib.models.scan import selective_scan
@@ -114,6 +114,26 @@ def test_every_row_of_a_bench_is_measured_and_stored(few, monkeypatch, hugging_f
     assert [r["peer"] for r in rows if r["note"]] == ["nn.TransformerEncoder"]      # 2,000 frames without a cache
     assert all(r["theirs"]["n"] == 2 and r["ratio"] > 0 for r in rows if r["peer"] and not r["note"])
     assert all(r["over_floor"] > 0 for r in rows if r["group"] == "training")
+
+
+def test_a_bench_is_of_the_code_that_was_there_when_it_began(monkeypatch):
+    def measure() -> list:
+        monkeypatch.setattr(bench.records, "code_digest", lambda *_: "edited meanwhile")
+        return []
+    monkeypatch.setattr(bench, "COMPARISONS", (("edit", measure, ()),))
+    began = bench.identity()
+    record = bench.bench()
+    assert record.identity["code"] == began["code"] != bench.identity()["code"]
+    assert records.find("bench", began) == record and records.find("bench", bench.identity()) is None
+
+
+def test_without_its_peers_a_bench_has_an_identity_of_its_own(monkeypatch):
+    def version(package: str) -> str:
+        raise bench.metadata.PackageNotFoundError(package)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.records, "environment_identity", dict)
+        patch.setattr(bench.metadata, "version", version)
+        assert bench.identity()["peers"] == {"mambapy": None, "transformers": None}
 
 
 def test_slow_loops_and_cores_that_do_not_fit_are_left_out(few, monkeypatch):

@@ -1,10 +1,11 @@
-"""What the report makes of records: curves, exponents, crossovers, and words that follow the numbers."""
+"""What the report makes of records: curves, exponents, crossovers, benches, and words that follow the numbers."""
 import numpy as np
 import pytest
 
+from lib import bench, config, records
 from lib.records import Record
-from lib.report import prose, tables
-from lib.report.results import curve, exponents
+from lib.report import html, prose, tables
+from lib.report.results import Report, curve, exponents, read
 
 
 def sweep(**milliseconds) -> Record:
@@ -13,6 +14,17 @@ def sweep(**milliseconds) -> Record:
     processes = [{core: [{"frames": n, "step_ms": [f(n) * scale, f(n) * scale * 1.1, f(n) * scale * 9], "decode_ms": [1.0]}
                          for n in lengths] for core, f in milliseconds.items()} for scale in (1.0, 1.02)]
     return Record("profile", "0" * 64, {}, {"device": "cpu", "cores": 2}, {"size": "s", "processes": processes}, {}, "")
+
+
+def benched(**over_floor) -> Record:
+    """A bench of a scan, of training steps that take the given times a floor of 2 ms (at batch 1 twice it), of a length."""
+    rows = [{"group": "scan"} | bench.row("selective_scan", "512 × 16", 8, 300, [101.0, 1234.0, 99.0], peer, runs)
+            for peer, runs in (("plain loop", [2020.0]), ("pscan", []))]
+    for batch in (8, 1):
+        rows += [{"group": "training"} | bench.row(core, "seed", batch, 300, [2.0 * (times if batch == 8 else 2)] * 2,
+                 "<b>" if core == "a" else "", [9.0], floor={"ms": 2.0}) for core, times in over_floor.items()]
+    rows += [{"group": "lengths"} | bench.row("a", "seed", 1, 12_000, [], note="needs 7 GiB")]
+    return records.save("bench", {}, {"rows": rows, "floors": bench.spread_over_floor(rows)})
 
 
 def test_curve_is_the_median_of_each_process():
@@ -50,3 +62,46 @@ def test_memory_table_takes_the_median_over_processes():
     frame = tables.memory(run)
     assert frame.iloc[0]["training, peak MB"] == "3" and frame.iloc[0]["processes"] == "3"
     assert np.isclose(float(frame.iloc[0]["decoding state, MB"]), 0.05)
+
+
+def test_bench_tables_hold_spread_peers_and_floors_and_say_what_was_not_measured():
+    frames = tables.bench(benched(a=1.25, b=3))
+    assert list(frames) == ["scan", "training", "lengths"]
+    assert frames["scan"].iloc[0].to_dict() == {
+        "what": "selective_scan", "size": "512 × 16", "batch": "8", "frames": "300", "ours, ms": "101 (99 to 1,234, n = 3)",
+        "peer": "plain loop", "peer, ms": "2,020 (2,020 to 2,020, n = 1)", "peer / ours": "20"}
+    assert list(frames["scan"].iloc[1])[-2:] == ["not measured (left out: too slow)", "not measured"]
+    assert list(frames["training"].iloc[0])[-6:] == ["2.5 (2.5 to 2.5, n = 2)", "<b>", "9 (9 to 9, n = 1)", "3.6", "2", "1.25"]
+    assert list(frames["training"].iloc[1])[-5:] == ["none", "", "", "2", "3"]
+    assert frames["lengths"].iloc[0].to_dict() == {"what": "a", "size": "seed", "batch": "1", "frames": "12,000",
+                                                   "ours, ms": "not measured (needs 7 GiB)"}
+    assert "<b>" not in html.table(frames["training"], "")
+
+
+def test_floors_say_where_training_times_compare_implementations():
+    run = benched(a=1.2, b=1.3, c=2.4)
+    assert list(tables.floors(run).iloc[0]) == ["seed", "8", "300", "1.20", "1.30", "2.40", "2.00"]
+    unequal, equal = prose.nearness(run)
+    assert unequal == ("Training step of the core alone, size seed, batch 8 × 300 frames: a takes 1.2 times its floor, b "
+                       "takes 1.3 times its floor, c takes 2.4 times its floor. c is 2.00 times farther from its floor "
+                       "than a: the comparison of training time there is one of implementations, not of architectures.")
+    assert "batch 1 × 300" in equal and equal.endswith("1.00): the comparison of training time there is one of architectures.")
+    assert "implementations" not in equal
+
+
+def test_limits_name_the_shapes_that_compare_implementations_or_that_none_was_benched():
+    corpus, run = (Record("", "0" * 64, {}, {}, result, {}, "") for result in ({"language": "pl", "speech": "speech"}, {}))
+    report = Report(config.study("quick"), corpus, {"a": [run]})
+    assert "not measured here (make bench)" in prose.limits(report)[-1]
+    report.bench = benched(a=1, b=1.4)
+    assert not any("floor" in text or "make bench" in text for text in prose.limits(report))
+    report.bench = benched(a=1, b=1.6)
+    assert prose.limits(report)[-1] == prose.nearness(report.bench)[0]
+
+
+def test_a_bench_that_was_noted_is_read_and_one_taken_back_is_not():
+    study, run = config.study("smoke"), benched(a=1, b=2)
+    records.note("smoke", "bench", [run])
+    assert read(study).bench == run
+    records.note("smoke", "bench", [])
+    assert read(study).bench is None

@@ -1,11 +1,13 @@
 """The whole pipeline: notebooks 01 to 07 through papermill, the report in a browser with the network off."""
 import json
+import shutil
 import time
 
 import nbformat
 from browser import inspect_page, needs_chromium
 from conftest import run_smoke
 
+from lib import bench, records
 from lib.config import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
@@ -30,9 +32,21 @@ def test_the_report_opens_without_a_network(smoke):
 def test_the_report_says_what_was_computed(smoke):
     html = (smoke / "figures" / "smoke" / "report.html").read_text()
     for words in ("Summary", "claims of the seed report", "contradicts itself", "not comparable", "Limits",
-                  "train/", "profile/", "listen/", "torch"):
+                  "train/", "profile/", "listen/", "torch", "(make bench) has not been run here"):
         assert words in html, words
     assert "Traceback" not in html
+
+
+def test_a_bench_of_this_code_is_reported(smoke, workspace):
+    shutil.copytree(smoke, workspace, dirs_exist_ok=True)
+    rows = [{"group": "training step"} | bench.row(core, "seed", 8, 300, [ms], floor={"ms": 10.0})
+            for core, ms in (("transformer", 20.0), ("mamba", 50.0))]
+    run = records.save("bench", bench.identity(), {"rows": rows, "floors": bench.spread_over_floor(rows)})
+    done = run_smoke(workspace, "--only", "05", "07")
+    assert done.returncode == 0, done.stderr
+    html = (workspace / "figures" / "smoke" / "report.html").read_text()
+    words = "mamba is 2.50 times farther from its floor than transformer"
+    assert run.name in html and html.count(words) == 2 and "make bench" not in html     # a section, and the limits
 
 
 def test_a_second_run_reuses_every_record(smoke):

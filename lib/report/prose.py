@@ -8,6 +8,7 @@ from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Co
                      judge, load_claims, summary)
 from .results import Report, curve, said_share, step_samples
 
+UNEQUAL = 1.5       # times farther from its floor than another core, from which on implementations are compared
 SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over lengths
 
 
@@ -99,6 +100,24 @@ def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
     return out
 
 
+def nearness(run: Record) -> list[str]:
+    """For each size and shape of a bench, whether training times there compare architectures or implementations."""
+    return [_nearness(floor) for floor in run.result["floors"]]
+
+
+def _nearness(floor: dict) -> str:
+    over, ratio = floor["over_floor"], floor["largest_ratio"]
+    far, near = max(over, key=over.get), min(over, key=over.get)
+    shape = f"size {floor['size']}, batch {floor['batch']} × {floor['frames']} frames"
+    times = ", ".join(f"{core} takes {x:.1f} times its floor" for core, x in over.items())
+    verdict = (f"{far} is {ratio:.2f} times farther from its floor than {near}: the comparison of training time there is one "
+               "of implementations, not of architectures.")
+    if ratio <= UNEQUAL:
+        verdict = (f"No core is more than {UNEQUAL} times farther from its floor than another ({far} against {near}: "
+                   f"{ratio:.2f}): the comparison of training time there is one of architectures.")
+    return f"Training step of the core alone, {shape}: {times}. {verdict}"
+
+
 def limits(report: Report) -> list[str]:
     """What this study cannot say."""
     s, corpus = report.study, report.corpus.result
@@ -115,6 +134,10 @@ def limits(report: Report) -> list[str]:
              "Learning rate and schedule are the seed's for every core; none was tuned."]
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
+    if report.bench:
+        words += [_nearness(floor) for floor in report.bench.result["floors"] if floor["largest_ratio"] > UNEQUAL]
+    else:
+        words.append("How near each core's training step is to what the machine allows: not measured here (make bench).")
     return words
 
 

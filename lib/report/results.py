@@ -27,6 +27,7 @@ class Report:
     lengths: Record | None = None
     codec: Record | None = None             # the codec's speed
     codec_quality: Record | None = None
+    bench: Record | None = None             # of this code on this machine, where it was run
 
     def regimes(self) -> list[tuple[str, str, list[Record]]]:
         return [(core, regime, runs) for regime, group in (("causal", self.causal), ("as_reported", self.reported))
@@ -42,7 +43,7 @@ def read(study: Study) -> Report:
             _add_training(report, runs)
         elif kind == "listen":
             report.heard |= {run.result["train"]: run for run in runs}
-        elif kind != "sampled":
+        elif runs and kind != "sampled":
             setattr(report, role, runs[0])
     return report
 

@@ -98,6 +98,46 @@ def memory(run: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def bench(run: Record) -> dict[str, pd.DataFrame]:
+    """The rows of a bench by comparison; a comparison has the columns of peers and of floors where it has those."""
+    groups: dict[str, list] = {}
+    for r in run.result["rows"]:
+        groups.setdefault(r["group"], []).append(r)
+    return {group: pd.DataFrame([_bench_row(r, any(r["peer"] for r in rows), any(r["floor"] for r in rows))
+                                 for r in rows]) for group, rows in groups.items()}
+
+
+def _bench_row(r: dict, peers: bool, floors: bool) -> dict:
+    missing = f"not measured ({r['note']})"
+    row = {"what": r["what"], "size": r["size"], "batch": str(r["batch"]), "frames": f"{r['frames']:,}",
+           "ours, ms": _spread(r["ours"]) if r["ours"] else missing}
+    if peers and r["peer"]:
+        row |= {"peer": r["peer"], "peer, ms": _spread(r["theirs"]) if r["theirs"] else missing,
+                "peer / ours": _short(r["ratio"]) if r["ratio"] else "not measured"}
+    elif peers:
+        row |= {"peer": "none", "peer, ms": "", "peer / ours": ""}
+    if floors:
+        row |= {"floor, ms": _short(r["floor"]["ms"]), "step / floor": _short(r["over_floor"])}
+    return row
+
+
+def _short(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _spread(times: dict) -> str:
+    """The median of some runs, in brackets the least, the most and how many."""
+    return f"{_short(times['median'])} ({_short(times['min'])} to {_short(times['max'])}, n = {times['n']})"
+
+
+def floors(run: Record) -> pd.DataFrame:
+    """How many times its floor the training step of each core takes, and how far apart the cores are in that."""
+    return pd.DataFrame([{"size": f["size"], "batch": str(f["batch"]), "frames": f"{f['frames']:,}"}
+                         | {core: f"{over:.2f}" for core, over in f["over_floor"].items()}
+                         | {"largest ratio": f"{f['largest_ratio']:.2f}"} for f in run.result["floors"]])
+
+
 def listening(report: Report) -> pd.DataFrame:
     """Per sentence, core and regime: share of tokens equal to the clip's (mean over seeds) and how fast it was said."""
     rows = []
@@ -185,7 +225,8 @@ def codebook_use(run: Record) -> pd.DataFrame:
 def environments(report: Report) -> pd.DataFrame:
     """Hardware and versions of all runs: one value where they agree."""
     runs = [run for _, _, group in report.regimes() for run in group] + list(report.heard.values())
-    runs += [r for r in (report.steps, report.memory, report.lengths, report.codec_quality) if r]
+    others = (report.steps, report.memory, report.lengths, report.codec_quality, report.bench)
+    runs += [run for run in others if run]
     names = dict.fromkeys(name for run in runs for name in run.environment)
     return pd.DataFrame([{"what": name, "value": " / ".join(dict.fromkeys(str(run.environment.get(name)) for run in runs))}
                          for name in names])
