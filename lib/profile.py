@@ -11,15 +11,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import records
 from .config import REPOSITORY, ModelConfig, Study, TrainConfig
-from .data.codec import BINS, FRAME_RATE, load_codec
+from .data.codec import BINS, FRAME_RATE, Codec, load_codec
 from .data.corpus import Corpus
 from .metrics import cost
-from .models.codec_lm import CodecLM, losses
+from .models.codec_lm import CodecLM, DecodingState, losses
 from .progress import progress_bar
 from .train import DEVICE, build, make_optimiser
 
@@ -77,19 +78,42 @@ def decode_times(model: CodecLM, start: int, frames: int) -> dict[str, float]:
     _, _, text = example(model, 1)
     state, prefill_ms = timed(lambda: model.initial_state(text, start + frames))
     move(state, start)
-    previous = torch.zeros(1, model.codebooks, dtype=torch.long, device=DEVICE)
-
-    def decode():
-        codes = previous
-        for _ in range(frames):
-            logits, _ = model.step(codes, state)
-            codes = logits.argmax(-1)
-
-    _, ms = timed(decode)
+    _, ms = timed(lambda: decode(model, state, frames))
     return {"prefill_ms": prefill_ms, "decode_ms": ms / frames}
 
 
-def move(state, frames: int) -> None:
+def decode(model: CodecLM, state: DecodingState, frames: int) -> None:
+    """Greedy decoding of `frames` frames."""
+    codes = torch.zeros(1, model.codebooks, dtype=torch.long, device=DEVICE)
+    for _ in range(frames):
+        logits, _ = model.step(codes, state)
+        codes = logits.argmax(-1)
+
+
+@torch.inference_mode()
+def first_codes(model: CodecLM, frames: int, room: int) -> float:
+    """Milliseconds from the text in hand to all codes of the first `frames` frames, of an utterance of up to `room`."""
+    late = (model.codebooks - 1) * (model.config.pattern == "delay")    # frames that the last codebook is late
+    _, _, text = example(model, 1)
+    return timed(lambda: decode(model, model.initial_state(text, room + late), frames + late))[1]
+
+
+def first_sound(codec: Codec, codebooks: int) -> tuple[int, bool]:
+    """Decode frame after frame until samples come: how many frames they took, and whether the codec streams. One that
+    does not decodes its first frame as a whole."""
+    frame = np.zeros((codebooks, 1), np.int16)
+    try:
+        stream = codec.stream()
+    except ValueError:
+        codec.decode(frame)
+        return 1, False
+    frames = 1
+    while not len(stream.step(frame)):
+        frames += 1
+    return frames, True
+
+
+def move(state: DecodingState, frames: int) -> None:
     """Put a fresh decoding state at a position: a cache counts as filled; a recurrent state weighs the same anywhere."""
     state.frames = frames
     for layer in state.core:
@@ -97,22 +121,32 @@ def move(state, frames: int) -> None:
             layer.frames = state.characters + frames
 
 
-def task_steps(configs: list[dict], frames: int, repeats: int) -> dict:
-    """Headline timings in this process: {core: {part: [milliseconds of each repeat]}}."""
+def task_steps(configs: list[dict], frames: int, repeats: int, codec: str | None) -> dict:
+    """Headline timings in this process: under `cores` {core: {part: [milliseconds of each repeat]}}, under `sound` those
+    of the codec until it gives its first samples, how many frames it needs for them, and whether it streams.
+
+    A core's `first_audio_ms` are from the text in hand to those samples: prefill, steps, codec."""
     torch.manual_seed(0)
+    loaded = load_codec(codec) if codec else None
+    sound = {"ms": []} if codec else None
     models = {c["core"]: build(ModelConfig(**c)) for c in configs}
     optimisers = {core: make_optimiser(model, TrainConfig()) for core, model in models.items()}
     batches = {core: example(model, frames) for core, model in models.items()}
     result = {core: {} for core in models}
     for repeat in range(-2, repeats):                                   # two warm-up rounds
+        if codec:
+            (needed, streams), codec_ms = timed(lambda: first_sound(loaded, configs[0]["codebooks"]))
+            sound |= {"frames": needed, "streams": streams, "ms": sound["ms"] + [codec_ms] * (repeat >= 0)}
         for core, model in models.items():
             times = step_times(model, optimisers[core], batches[core])
             if repeat < 1:
                 times |= decode_times(model, 0, DECODED)
+            if codec:
+                times["first_audio_ms"] = first_codes(model, needed, frames) + codec_ms
             if repeat >= 0:
                 for part, ms in times.items():
                     result[core].setdefault(part, []).append(ms)
-    return result
+    return {"cores": result, "sound": sound}
 
 
 def task_memory(config: dict, frames: int) -> dict:
@@ -184,24 +218,29 @@ def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
 
 def _record(name: str, settings: dict, measure: Callable[[], dict]) -> records.Record:
     what = {"profile": name, **settings, "here": records.environment_identity(),
-            "code": records.code_digest("models/*.py", "train.py", "profile.py", "metrics/cost.py")}
+            "code": records.code_digest("models/*.py", "train.py", "profile.py", "metrics/cost.py", "data/codec.py")}
     return records.find("profile", what) or records.save("profile", what, measure())
 
 
 def profile_steps(study: Study, corpus: Corpus, size: str) -> records.Record:
     """Headline timings of every core at one size: per process, core and part the milliseconds of each repeat."""
-    configs = model_configs(study, corpus, size)
-    settings = {"configs": configs, "frames": study.frames, "repeats": study.repeats, "processes": study.processes}
+    configs, codec = model_configs(study, corpus, size), corpus.codec
+    settings = {"configs": configs, "frames": study.frames, "repeats": study.repeats, "processes": study.processes,
+                "codec": codec and codec.identity}
 
     def measure() -> dict:
         bar, processes = progress_bar(study.processes, f"timing, size {size}"), []
         for _ in range(study.processes):
-            processes.append(in_fresh_process("steps", configs=configs, frames=study.frames, repeats=study.repeats))
+            processes.append(in_fresh_process("steps", configs=configs, frames=study.frames, repeats=study.repeats,
+                                              codec=codec and codec.source))
             bar.update()
         bar.close()
         sizes = {c["core"]: (cost.parameters(m), cost.parameters(m.core))
                  for c in configs for m in [build(ModelConfig(**c))]}
-        return {"size": size, "processes": processes, "parameters": {c: p for c, (p, _) in sizes.items()},
+        sounds = [p["sound"] for p in processes]
+        return {"size": size, "processes": [p["cores"] for p in processes],
+                "sound": codec and {"codec": codec.name, **sounds[0], "ms": [s["ms"] for s in sounds]},
+                "parameters": {c: p for c, (p, _) in sizes.items()},
                 "core_parameters": {c: p for c, (_, p) in sizes.items()}}
     return _record("steps", settings, measure)
 

@@ -5,7 +5,7 @@ import pytest
 from lib import bench, config, records
 from lib.records import Record
 from lib.report import html, prose, tables
-from lib.report.results import Report, curve, exponents, read
+from lib.report.results import TIMES, Report, curve, exponents, read, step_samples
 
 
 def sweep(**milliseconds) -> Record:
@@ -62,6 +62,41 @@ def test_memory_table_takes_the_median_over_processes():
     frame = tables.memory(run)
     assert frame.iloc[0]["training, peak MB"] == "3" and frame.iloc[0]["processes"] == "3"
     assert np.isclose(float(frame.iloc[0]["decoding state, MB"]), 0.05)
+
+
+def test_memory_table_holds_each_core_at_each_length():
+    row = {"process": 0, "train_peak": 1e6, "train_average": 1e6, "decode_peak": 2e6}
+    run = Record("profile", "0" * 64, {}, {}, {"cores": {
+        core: [{**row, "frames": frames, "state_bytes": state} for frames, state in states.items()]
+        for core, states in {"a": {4800: 4.8e6, 300: 3e5}, "b": {4800: 5e4, 300: 5e4}}.items()}}, {}, "")
+    assert tables.memory(run)[["core", "frames", "decoding state, MB"]].values.tolist() == [
+        ["a", "300", "0.30"], ["a", "4800", "4.80"], ["b", "300", "0.05"], ["b", "4800", "0.05"]]
+
+
+def timings(sound: dict | None, **first_audio) -> Record:
+    """A `steps` run of two processes."""
+    parts = dict.fromkeys(TIMES[:-1], [1.0, 2.0, 9.0])
+    processes = [{core: parts | ({"first_audio_ms": [ms + i] * 3} if ms else {}) for core, ms in first_audio.items()}
+                 for i in range(2)]
+    return Record("profile", "0" * 64, {}, {}, {"size": "s", "processes": processes, "sound": sound,
+                  "parameters": dict.fromkeys(first_audio, 7), "core_parameters": dict.fromkeys(first_audio, 5)}, {}, "")
+
+
+def test_first_audio_stands_in_the_table_and_in_words():
+    sound = {"codec": "c", "frames": 4, "streams": True, "ms": [[3.0, 3.0, 9.0], [4.0, 4.0, 4.0]]}
+    run = timings(sound, a=20, b=30)
+    assert list(tables.step_times(run).iloc[-1]) == ["first audio, ms", "20.50 (14.15 to 26.85)", "30.50 (24.15 to 36.85)"]
+    assert prose.first_audio(run) == ("From the text in hand to the first samples of sound, size s: a 20.5 ms, b 30.5 ms. Of "
+                                      "that 3.5 ms are the codec's; codec c gives samples as frame 4 arrives.")
+    whole = prose.first_audio(timings(sound | {"frames": 1, "streams": False}, a=20))
+    assert whole.endswith("codec c does not stream: its first frame is decoded as a whole.")
+    assert [s.value for s in step_samples(run)["b", "first_audio_ms"]] == [30, 31]
+
+
+def test_without_a_codec_first_audio_is_called_not_measured():
+    run = timings(None, a=None)
+    assert list(tables.step_times(run).iloc[-1]) == ["first audio, ms", "not measured"]
+    assert prose.first_audio(run).endswith("size s: not measured.") and ("a", "first_audio_ms") not in step_samples(run)
 
 
 def test_bench_tables_hold_spread_peers_and_floors_and_say_what_was_not_measured():

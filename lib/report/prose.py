@@ -100,6 +100,19 @@ def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
     return out
 
 
+def first_audio(run: Record) -> str:
+    """How long it takes from a text to sound, and what of that is the codec's."""
+    words, sound = f"From the text in hand to the first samples of sound, size {run.result['size']}", run.result.get("sound")
+    if not sound:
+        return f"{words}: not measured."
+    waits = ", ".join(f"{core} {median(median(p[core]['first_audio_ms']) for p in run.result['processes']):.1f} ms"
+                      for core in run.result["parameters"])
+    way = (f"gives samples as frame {sound['frames']} arrives" if sound["streams"]
+           else "does not stream: its first frame is decoded as a whole")
+    return (f"{words}: {waits}. Of that {median(map(median, sound['ms'])):.1f} ms are the codec's; codec {sound['codec']} "
+            f"{way}.")
+
+
 def nearness(run: Record) -> list[str]:
     """For each size and shape of a bench, whether training times there compare architectures or implementations."""
     return [_nearness(floor) for floor in run.result["floors"]]

@@ -9,7 +9,7 @@ from ..records import Record, noted
 from .claims import Results, Sample
 
 LEVELS = {"0.5": "steps_to_50", "0.9": "steps_to_90", "0.95": "steps_to_95", "0.999": "steps_to_100"}
-TIMES = ("forward_ms", "backward_ms", "optimiser_ms", "step_ms", "decode_ms", "prefill_ms")
+TIMES = ("forward_ms", "backward_ms", "optimiser_ms", "step_ms", "decode_ms", "prefill_ms", "first_audio_ms")
 
 
 @dataclass
@@ -111,7 +111,7 @@ def step_samples(run: Record) -> Results:
         out[core, "core_parameters"] = [Sample(run.result["core_parameters"][core], "model 0", run.name)]
     for i, process in enumerate(run.result["processes"]):
         for core, parts in process.items():
-            middle = {part: median(parts[part]) for part in TIMES}
+            middle = {part: median(parts[part]) for part in TIMES if part in parts}
             for part, ms in middle.items():
                 out.setdefault((core, part), []).append(Sample(ms, f"process {i}", run.name))
             out.setdefault((core, "steps_per_s"), []).append(Sample(1e3 / middle["step_ms"], f"process {i}", run.name))

@@ -63,11 +63,13 @@ def step_times(run: Record) -> pd.DataFrame:
     rows = [{"quantity": label} | {core: f"{count:,}" for core, count in run.result[key].items()}
             for label, key in (("parameters", "parameters"), ("of them in the core", "core_parameters"))]
     for part in TIMES:
-        row = {"quantity": part.removesuffix("_ms") + ", ms"}
+        row = {"quantity": part.removesuffix("_ms").replace("_", " ") + ", ms"}
         for core in run.result["parameters"]:
-            values = [median(p[core][part]) for p in run.result["processes"]]
-            i = t_interval(values)
-            row[core] = f"{median(values):.2f} ({i.low:.2f} to {i.high:.2f})"
+            values = [median(p[core][part]) for p in run.result["processes"] if part in p[core]]
+            row[core] = "not measured"
+            if values:
+                i = t_interval(values)
+                row[core] = f"{median(values):.2f} ({i.low:.2f} to {i.high:.2f})"
         rows.append(row)
     return pd.DataFrame(rows)
 
