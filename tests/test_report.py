@@ -38,11 +38,34 @@ def test_exponents_find_the_power():
     assert exponents(run, "b", "step_ms") == pytest.approx([2, 2])
 
 
+def slowed(run: Record, core: str, *factors: float) -> Record:
+    """The same run with one core's second process slower by a factor at each length."""
+    for row, factor in zip(run.result["processes"][1][core], factors, strict=True):
+        row["step_ms"] = [ms * factor for ms in row["step_ms"]]
+    return run
+
+
 def test_crossover_is_found_where_it_is_and_only_there():
-    words = prose.crossovers(sweep(a=lambda n: 100.0 + n, b=lambda n: n ** 2 / 1000))
-    assert words[0] == "Training step, a against b: the faster one changes at 300 to 1,200 frames (to a)."
-    words = prose.crossovers(sweep(a=lambda n: 2.0 * n, b=lambda n: 1.0 * n))
-    assert words[0] == "Training step: b is faster than a at every length measured, 75 to 4,800 frames."
+    run = sweep(a=lambda n: 6.0 * n, b=lambda n: n ** 2 / 100)
+    assert prose.crossovers(run)[0] == ("Training step, a against b: crossover at 600 frames (600 to 600 over 2 processes); "
+                                        "a is faster at 4,800 frames.")
+    assert "crossover at 500 frames (400 to 600 over 2" in prose.crossovers(slowed(run, "b", *[1.5] * 4))[0]
+    run = sweep(a=lambda n: 2.0 * n, b=lambda n: 1.0 * n, c=lambda n: 3.0 * n)
+    words = [f"Training step, {a} against {b}: no crossover up to 4,800 frames; {faster} is faster at every length measured."
+             for a, b, faster in (("a", "b", "b"), ("a", "c", "a"), ("b", "c", "b"))]
+    assert prose.crossovers(run)[:3] == words and len(prose.crossovers(run)) == 6
+    assert prose.crossovers(run, ("a", "c"))[:1] == words[1:2] and len(prose.crossovers(run, ("a", "c"))) == 2
+
+
+def test_crossovers_of_some_processes_are_not_given_out_as_those_of_all():
+    run = sweep(a=lambda n: 2.0 * n, b=lambda n: 1.0 * n)
+    assert prose.crossovers(slowed(run, "b", 1, 1, 1, 4))[0] == (
+        "Training step, a against b: crossover at 2,400 frames (one process), no crossover up to 4,800 frames in 1 of 2 "
+        "processes; which is faster at 4,800 frames differs from process to process.")
+    run = slowed(sweep(a=lambda n: 2.0 * n, b=lambda n: 1.0 * n), "b", 1, 4, 4, 1)
+    assert prose.crossovers(run)[0] == (
+        "Training step, a against b: last crossover at 2,400 frames (one process), no crossover up to 4,800 frames in 1 of 2 "
+        "processes; b is faster at 4,800 frames.")
 
 
 def test_length_table_holds_every_length():
@@ -140,3 +163,13 @@ def test_a_bench_that_was_noted_is_read_and_one_taken_back_is_not():
     assert read(study).bench == run
     records.note("smoke", "bench", [])
     assert read(study).bench is None
+
+
+def test_an_exponent_has_the_interval_of_the_fits_of_the_processes():
+    run = slowed(sweep(a=lambda n: 3.0 * n), "a", 1, 1, 2, 4)               # exponents 1 and 1.5
+    assert exponents(run, "a", "step_ms") == pytest.approx([1, 1.5])
+    assert tables.lengths(run).iloc[0]["exponent"] == "1.25 (-1.93 to 4.43)"
+    run.result["processes"].pop()
+    assert tables.lengths(run).iloc[0]["exponent"] == "1.00 (one process)"
+    del run.result["processes"][0]["a"][1:]
+    assert tables.lengths(run).iloc[0]["exponent"] == "not measured"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lib.metrics.stats import (Interval, bootstrap, holm, paired_difference, paired_p, paired_saving, separated,
-                               t_interval)
+from lib.metrics.stats import (Interval, bootstrap, crossings, exponent, holm, paired_difference, paired_p, paired_saving,
+                               separated, t_interval)
 
 
 def test_t_interval_matches_the_textbook():
@@ -68,6 +68,35 @@ def test_holm_by_hand():
     assert holm([0.2]) == pytest.approx([0.2])
 
 
+@pytest.mark.parametrize("p", [-1, 0, 0.5, 1, 2, 3.25])
+def test_the_exponent_of_a_power_law_is_its_power(p):
+    x = np.array([75, 300, 1200, 4800])
+    assert exponent(x, 0.02 * x ** float(p)) == pytest.approx(p, abs=1e-9)
+    assert exponent(x * 7, 3 * x ** float(p)) == pytest.approx(p, abs=1e-9)
+
+
+def test_an_exponent_through_noise_is_as_sure_as_its_interval_says():
+    random, x = np.random.default_rng(3), np.array([1200.0, 2400, 4800])
+    fits = [[exponent(x, x ** 1.5 * random.lognormal(0, 0.05, 3)) for _ in range(3)] for _ in range(1000)]
+    intervals = [t_interval(processes) for processes in fits]
+    assert np.mean([i.low <= 1.5 <= i.high for i in intervals]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_power_laws_cross_where_they_are_equal():
+    x = np.array([75.0, 300, 1200, 4800])
+    assert crossings(x, 6 * x, x ** 2 / 100) == pytest.approx([600]) == crossings(x, x ** 2 / 100, 6 * x)
+    assert crossings(x, 3 * x, x ** 2 / 100) == pytest.approx([300])        # at a point that was measured
+    assert crossings(x, x, 2 * x) == crossings(x, 2 * x, x) == []
+    assert crossings([75], [1], [2]) == []
+    assert crossings(x, 100 * x, x ** 2 / 100) == []                        # only beyond the last point
+
+
+def test_every_crossing_is_found():
+    x, ones = [1, 10, 100, 1000], np.ones(4)
+    assert crossings(x, [0.1, 10, 0.1, 10], ones) == pytest.approx([10 ** 0.5, 10 ** 1.5, 10 ** 2.5])
+    assert crossings(x, [0.5, 4, 4, 4], ones) == pytest.approx([10 ** (1 / 3)])
+
+
 def test_bootstrap_is_seeded_and_covers():
     values = np.random.default_rng(2).normal(10, 2, 200)
     interval = bootstrap(values, np.mean, seed=0)
@@ -85,6 +114,12 @@ def test_bootstrap_is_seeded_and_covers():
     (lambda: paired_saving([1, 2], [1]), "equal lengths, got 2 and 1"),
     (lambda: paired_saving([0, 2], [1, 1]), "positive"),
     (lambda: paired_p([1], [1, 2]), "equal lengths"),
+    (lambda: exponent([1], [1]), "at least two points"),
+    (lambda: exponent([1, 1], [1, 2]), "x rising"),
+    (lambda: exponent([1, 2], [0, 2]), "positive"),
+    (lambda: exponent([1, 2], [1, 2, 3]), "equal lengths"),
+    (lambda: crossings([1, 2], [1, 2], [1, -2]), "positive"),
+    (lambda: crossings([2, 1], [1, 2], [1, 2]), "x rising"),
     (lambda: holm([]), "list of numbers"),
     (lambda: holm([0.1, 1.2]), "between 0 and 1"),
 ])

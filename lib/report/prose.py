@@ -1,8 +1,10 @@
 """The report's computed sentences. Nothing here knows who wins: it puts results into words."""
 from collections.abc import Sequence
 from html import escape
+from itertools import combinations
 from statistics import median
 
+from ..metrics.stats import crossings
 from ..records import Record
 from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, Results, headline,
                      judge, load_claims, summary)
@@ -80,24 +82,28 @@ def leak_sentences(report: Report) -> list[str]:
 
 
 def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
-    """For each pair of cores, the measured lengths between which the faster one changes, by the medians."""
+    """For each pair of cores the length at which the faster one changes for the last time, with its range over
+    processes."""
     cores = [core for core in run.result["processes"][0] if core in cores or not cores]
-    out = []
-    for part, noun in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
-        for i, a in enumerate(cores):
-            for b in cores[i + 1:]:
-                ours, theirs = curve(run, a, part), curve(run, b, part)
-                points = [(frames, median(ours[frames]), median(theirs[frames])) for frames in ours]
-                ahead = [a if x < y else b for _, x, y in points]
-                changes = [k for k in range(1, len(points)) if ahead[k] != ahead[k - 1]]
-                lengths = [f"{frames:,}" for frames, _, _ in points]
-                if not changes:
-                    out.append(f"{noun.capitalize()}: {ahead[0]} is faster than {b if ahead[0] == a else a} at every length "
-                               f"measured, {lengths[0]} to {lengths[-1]} frames.")
-                else:
-                    out.append(f"{noun.capitalize()}, {a} against {b}: the faster one changes at "
-                               + "; ".join(f"{lengths[k - 1]} to {lengths[k]} frames (to {ahead[k]})" for k in changes) + ".")
-    return out
+    return [f"{noun}, {a} against {b}: {_crossover(a, b, curve(run, a, part), curve(run, b, part))}."
+            for part, noun in (("step_ms", "Training step"), ("decode_ms", "Decoding of one frame"))
+            for a, b in combinations(cores, 2)]
+
+
+def _crossover(a: str, b: str, ours: dict[int, list[float]], theirs: dict[int, list[float]]) -> str:
+    processes = list(zip(zip(*ours.values()), zip(*theirs.values()), strict=True))     # (times of a, times of b) of each
+    found = [crossings(list(ours), *times) for times in processes]
+    faster = {a if x[-1] <= y[-1] else b for x, y in processes}
+    last, longest = [lengths[-1] for lengths in found if lengths], f"{max(ours):,} frames"
+    words = f"no crossover up to {longest}"
+    if last:
+        spread = f"{min(last):,.0f} to {max(last):,.0f} over {len(last)} processes" if len(last) > 1 else "one process"
+        others = f", {words} in {found.count([])} of {len(found)} processes" if [] in found else ""
+        which = "last crossover" if max(map(len, found)) > 1 else "crossover"
+        words = f"{which} at {median(last):,.0f} frames ({spread}){others}"
+    if len(faster) > 1:
+        return f"{words}; which is faster at {longest} differs from process to process"
+    return f"{words}; {faster.pop()} is faster at {longest if last else 'every length measured'}"
 
 
 def first_audio(run: Record) -> str:

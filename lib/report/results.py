@@ -5,6 +5,7 @@ from statistics import median
 import numpy as np
 
 from ..config import Study
+from ..metrics.stats import exponent
 from ..records import Record, noted
 from .claims import Results, Sample
 
@@ -135,13 +136,10 @@ def curve(run: Record, core: str, part: str) -> dict[int, list[float]]:
     for process in run.result["processes"]:
         for row in process[core]:
             points.setdefault(row["frames"], []).append(median(row[part]))
-    return points
+    return dict(sorted(points.items()))
 
 
 def exponents(run: Record, core: str, part: str, longest: int = 3) -> list[float]:
-    """For each process the slope of log time against log length over the `longest` greatest lengths."""
-    points = sorted(curve(run, core, part).items())[-longest:]
-    if len(points) < 2:
-        return []
-    frames, times = zip(*points)
-    return np.polyfit(np.log(frames), np.log(np.array(times)), 1)[0].tolist()
+    """For each process the exponent of time against length over the `longest` greatest lengths; none for one length."""
+    frames, times = zip(*list(curve(run, core, part).items())[-longest:])
+    return [exponent(frames, process) for process in zip(*times)] if len(frames) > 1 else []

@@ -75,14 +75,18 @@ def step_times(run: Record) -> pd.DataFrame:
 
 
 def lengths(run: Record) -> pd.DataFrame:
-    """Milliseconds at each length, and the exponent fitted over the greatest lengths with its t interval."""
+    """Milliseconds at each length, and the exponent fitted over the greatest lengths in each process: the mean of the
+    processes and its t interval."""
     rows = []
     for part, name in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
         for core in run.result["processes"][0]:
             row = {"core": core, "milliseconds": name}
             row |= {f"{frames} frames": f"{median(values):.1f}" for frames, values in curve(run, core, part).items()}
-            i = t_interval(exponents(run, core, part))
-            rows.append({**row, "exponent": f"{i.mean:.2f}" + (f" ({i.low:.2f} to {i.high:.2f})" if i.n > 1 else "")})
+            row["exponent"] = "not measured"
+            if fitted := exponents(run, core, part):
+                i = t_interval(fitted)
+                row["exponent"] = f"{i.mean:.2f} " + (f"({i.low:.2f} to {i.high:.2f})" if i.n > 1 else "(one process)")
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
