@@ -62,7 +62,7 @@ class TrainConfig:
 @dataclass(frozen=True)
 class SpeechConfig:
     """Training on many phrases, to be judged on sentences never heard: warm-up, constant rate, linear cool-down."""
-    model: ModelConfig = ModelConfig(size="matched-3m", pattern="delay", conditioning="word")
+    model: ModelConfig = ModelConfig(size="matched-1m", pattern="delay", conditioning="word")
     steps: int = 600
     batch: int = 12                 # phrases a step
     learning_rate: float = 2.5e-3
@@ -97,6 +97,24 @@ class Study:
     codec_sentences: int = 8        # held-out sentences on which the codec is measured
     codec_voices: int = 6           # voices it never heard, which say a quarter of them
     recordings: str | None = None   # a folder of folders of recorded speech on which it is measured too
+    phrases: int = 0                # texts of the study of speech; 0: there is none
+    judged: int = 60                # at most so many validation and test sentences
+    speech_cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba", "pointwise")
+    speech_size: str = "matched-1m"
+    alignment: str = "word"         # the headline's conditioning
+    units: str = "characters"       # of the text, or phonemes
+    speech_seeds: int = 3
+    speech_steps: int = 600
+    rates: tuple[float, ...] = (1e-3, 2.5e-3, 5e-3)     # learning rates that each core chooses from
+    rate_steps: int = 150           # of each of the runs that it chooses by
+    control_steps: int = 0          # of the control at equal time; 0: none
+    short_steps: int = 300          # of the runs around the headline, one seed
+    strengths: tuple[str, ...] = () # other conditionings
+    more_cores: tuple[str, ...] = ()
+    other_sizes: tuple[str, ...] = ()
+    spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's first seeds say
+    hearing: int = 900              # sentences that the recogniser learns from
+    hearing_steps: int = 800
     processes: int = 5              # fresh processes behind a headline timing
     repeats: int = 6                # timed repeats of each core in each process
     frames: int = 300               # length of the headline timing: 4 seconds
@@ -112,6 +130,11 @@ class Study:
             return self.name
         return f"{self.name}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(self.corpus).name)}-{crc32(self.corpus.encode()):08x}"
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it has a study of speech, which needs to know when each phoneme is said."""
+        return self.phrases > 0 and self.corpus == EMBEDDED
+
     def model(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> ModelConfig:
         return ModelConfig(core, self.size, "causal", self.pattern, self.conditioning, self.codebooks, language, alphabet)
 
@@ -126,15 +149,22 @@ class Study:
 
 STUDIES = {s.name: s for s in (
     Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2, repeats=2,
-          frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,)),
+          frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
+          phrases=60, judged=6, speech_cores=("transformer", "pointwise"), speech_seeds=2, speech_steps=3, rates=(1e-3,),
+          rate_steps=2, short_steps=2, strengths=("prefix", "word"), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
-    Study("standard", seeds=5, steps=1500, processes=9, repeats=30, codec_sentences=40),
-    Study("full", seeds=5, steps=1500, processes=9, repeats=100, codec_sentences=40,
+    Study("standard", phrases=1400, control_steps=1000, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
+          more_cores=("conv", "transformer_conv"), other_sizes=("matched-3m",)),
+    Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=8000, speech_seeds=5, speech_steps=6000,
+          speech_size="matched-3m", rate_steps=600, control_steps=9000, short_steps=3000,
+          strengths=("pooled", "prefix", "utterance", "word", "phoneme", "neighbours"), other_sizes=("seed", "matched-1m"),
+          more_cores=("conv", "transformer_conv", "mamba_conv_3_5", "mamba_conv_5_7", "mamba_conv_7_9", "mamba_conv_9_11"),
           lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),
           memory_lengths=(300, 1200, 4800, 19200)),
 )}
 
-CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"), "hold_out": ("sentence", "speaker")}
+CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"), "alignment": ALIGNED,
+           "units": ("characters", "phonemes"), "hold_out": ("sentence", "speaker")}
 
 
 def study(name: str, **overrides) -> Study:

@@ -1,7 +1,13 @@
-"""Free-running generation, frame by frame, and the listening run that every sound in the report comes from."""
+"""Free-running generation, frame by frame, and the listening run that every sound in the report comes from.
+
+`python -m lib.generate "Dzień dobry." --core mamba_conv` writes a sentence, spoken by a core of the reference study.
+"""
+import argparse
+import sys
 import time
 from dataclasses import asdict, dataclass
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +16,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from . import records
-from .data.audio import flac
+from .data.audio import SAMPLE_RATE, flac
 from .data.corpus import Corpus
+from .data.phrases import Span, guide
 from .data.text import encode
 from .data.tokens import Tokens, undelay
 from .metrics.speech import token_match
-from .models.codec_lm import BINS, START, CodecLM
+from .models.codec_lm import BINS, START, CodecLM, Guide
 from .train import load_model
 
 CODES = "codes.safetensors"     # of a listening run: what was said for each sentence, (codebooks, frames)
@@ -52,24 +59,42 @@ def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampli
     return generate_batch(model, [text], frames, sampling)[0]
 
 
-@torch.inference_mode()
 def generate_batch(model: CodecLM, texts: list[str], frames: int,
                    sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
-    """What `generate` gives for each of `texts`, all at once; each ends where it ends.
+    """What `generate` gives for each of `texts`, all at once; each ends where it ends."""
+    ids = [torch.tensor(encode(text, model.config.alphabet, model.config.language)) for text in texts]
+    return decode(model, ids, [frames] * len(ids), sampling)
+
+
+def speak(model: CodecLM, plans: list[tuple[list[int], list[Span]]],
+          sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
+    """What the model says by a plan of symbols and durations (lib.data.phrases.plan), all at once. It ends by itself,
+    at the latest a quarter and half a second after the plan does."""
+    guides = [[torch.from_numpy(x) for x in guide(spans)] for _, spans in plans]
+    limits = [len(where) + len(where) // 4 + 38 for where, _ in guides]
+    longest = max(len(where) for where, _ in guides)
+    told = Guide(*(torch.stack([torch.cat([x, x[-1:].expand(longest - len(x), *x.shape[1:])]) for x in part]).to(
+        model.offsets.device) for part in zip(*guides)))
+    return decode(model, [torch.tensor(ids) for ids, _ in plans], limits, sampling, told)
+
+
+@torch.inference_mode()
+def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sampling,
+           told: Guide | None = None) -> list[tuple[np.ndarray, dict]]:
+    """Codes (codebooks, frames) int16, at most so many frames, for each text (symbols,), and how it went.
 
     In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
     after it, since such a core has no state.
     """
     delayed = (model.codebooks - 1) * (model.config.pattern == "delay")         # frames that the last codebook is late
-    steps, device = frames + delayed, model.offsets.device
-    ids = [torch.tensor(encode(text, model.config.alphabet, model.config.language)) for text in texts]
-    ids = pad_sequence(ids, batch_first=True, padding_value=model.text_encoder.padding).to(device)
+    steps, device = max(limits) + delayed, model.offsets.device
+    ids = pad_sequence(texts, batch_first=True, padding_value=model.config.vocabulary).to(device)
     codes = torch.full((len(texts), model.codebooks, steps + 1), START, device=device)  # frame 0 is the start
     generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
     causal = model.config.regime == "causal"
     begin = time.perf_counter()
-    state = model.initial_state(ids, steps) if causal else None
-    ends: dict[int, tuple[int, float]] = {}                             # of each row that said so: frames, seconds
+    state = model.initial_state(ids, steps, told) if causal else None
+    ends: dict[int, tuple[int, float, bool]] = {}                       # of each row: frames, seconds, by itself
     for t in range(steps):
         if causal:
             logits, end = model.step(codes[:, :, t], state)
@@ -81,18 +106,17 @@ def generate_batch(model: CodecLM, texts: list[str], frames: int,
             codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
             continue
         for row, said in enumerate(end.tolist()):
-            if said > 0:
-                ends.setdefault(row, (t + 1, time.perf_counter() - begin))
+            if said > 0 or t + 1 == limits[row] + delayed:
+                ends.setdefault(row, (t + 1, time.perf_counter() - begin, said > 0))
         if len(ends) == len(texts):
             break
-    uncut = steps, time.perf_counter() - begin
     results = []
     for row, said in enumerate(codes.cpu()):
-        length, seconds = ends.get(row, uncut)
+        length, seconds, ended = ends[row]
         said = (undelay(said[:, 1:length + 1]) if delayed else said[:, 1:length + 1]).clamp_max(BINS - 1)
         made = said.shape[1]
         results.append((said.numpy().astype(np.int16), {
-            "frames": made, "seconds": seconds, "ended": row in ends, "tokens_per_s": made * model.codebooks / seconds}))
+            "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds}))
     return results
 
 
@@ -127,3 +151,28 @@ def listen(run: records.Record, tokens: list[Tokens], corpus: Corpus, frames: in
 def sound_file(sentence: str) -> str:
     """Name of the sound of a sentence in a listening run; ids of a user's corpus are data, not paths."""
     return records.file_name(sentence) + ".flac"
+
+
+def main() -> int:
+    from .speaker import REFERENCE, read_checkpoint     # which speaks by this module
+    parser = argparse.ArgumentParser(prog="lib.generate", description="Speak a sentence with a trained core.")
+    parser.add_argument("text")
+    parser.add_argument("--core", default="transformer")
+    parser.add_argument("--checkpoints", type=Path, default=REFERENCE, help="folder of <core>.safetensors")
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("speech.flac"))
+    given = parser.parse_args()
+    try:
+        speaker = read_checkpoint(given.checkpoints / f"{given.core}.safetensors")
+        audio = speaker.say(given.text, Sampling(given.temperature, seed=given.seed))
+        records.write_atomic(given.out.resolve(), flac(audio))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{given.out}: {len(audio) / SAMPLE_RATE:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

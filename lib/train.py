@@ -1,18 +1,22 @@
 """Training by the seed's protocol: memorise a few clips, one a step. Resumable, and each finished run is a record."""
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
 from . import checkpoint, records
 from .config import ModelConfig, Study, TrainConfig
 from .data.corpus import Corpus
 from .data.tokens import Tokens, collate
 from .metrics import cost, learning
+from .models.attention import Attention
 from .models.codec_lm import CodecLM, losses
 from .models.cores import build_core
+from .models.mamba import Mamba
 from .progress import progress_bar
 
 LEVELS = (0.5, 0.9, 0.95, 0.999)
@@ -44,6 +48,18 @@ def make_optimiser(model: CodecLM, config: TrainConfig) -> torch.optim.Optimizer
     if kept:
         groups.append({"params": kept, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def flops(module: nn.Module, run: Callable[[], object], batch: int, frames: int) -> int:
+    """FLOPs of `run`, a forward and backward of `module` over (batch, frames): products as torch counts them,
+    attention and scan by their formulas."""
+    counted = cost.product_flops(run)
+    for part in module.modules():
+        if isinstance(part, Attention):
+            counted += cost.attention_flops(batch, frames, part.out.in_features)
+        if isinstance(part, Mamba):
+            counted += cost.scan_flops(batch, frames, part.d_inner, part.d_state)
+    return counted
 
 
 def order(clips: int, steps: int, seed: int) -> list[int]:

@@ -22,7 +22,6 @@ from .text import normalise
 from .tokens import cached
 
 PAUSE = "_"
-TIMING = 4          # numbers that tell a frame where in its span it is
 LONGEST = int(LONGEST_CLIP * FRAME_RATE)
 
 
@@ -109,7 +108,7 @@ def plan(groups: tuple[Group, ...], config: ModelConfig) -> tuple[list[int], lis
 
 
 def guide(spans: list[Span], late: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """For each frame the symbol it is at, (frames + late,) int64, and where in its span it is, (frames + late, TIMING)
+    """For each frame the symbol it is at, (frames + late,) int64, and where in its span it is, (frames + late, 4)
     float32: the share gone by, and as it were on a clock's face, in both directions, how long since and until when.
     The last frame stands for `late` more."""
     where, timing = [], []

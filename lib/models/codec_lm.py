@@ -1,24 +1,45 @@
 """CodecLM: the shell that every core is put into. Frame t is predicted from the frames before it and the text."""
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import ModelConfig
+from ..config import ALIGNED, CONDITIONING, ModelConfig
 from .cores import SIZES, build_core
 from .linear import Linear
 from .text_encoder import MambaConvTextEncoder
 
 BINS = 1024
 START = BINS        # start of an utterance, and padding
+TIMING = 4          # numbers that tell a frame where in its span it is
+
+
+class Guide(NamedTuple):
+    """Which symbol of the text each frame is at, and where in its span it is (lib.data.phrases.guide)."""
+    where: Tensor       # (batch, frames)
+    timing: Tensor      # (batch, frames, TIMING)
+
+
+class Aligned(nn.Module):
+    """What a frame is told of the phoneme that is said: its name, or also its neighbours' and the timing."""
+
+    def __init__(self, vocabulary: int, width: int, neighbours: bool):
+        super().__init__()
+        self.padding = vocabulary
+        self.offsets = (0, -1, 1, 2) if neighbours else (0,)
+        self.symbols = nn.ModuleList(nn.Embedding(vocabulary + 1, width) for _ in self.offsets)
+
+    def forward(self, text: Tensor, where: Tensor) -> Tensor:           # (batch, symbols), (batch, frames)
+        padded = F.pad(text, (1, 2), value=self.padding)
+        return sum(table(padded.gather(1, where + 1 + offset)) for table, offset in zip(self.symbols, self.offsets))
 
 
 @dataclass
 class DecodingState:
     core: Any
-    text: Tensor | None     # (batch, width), added to each frame; None where it stands before them
+    text: Tensor | None     # (batch, frames or 1, width), added to each frame; None where it stands before them
     characters: int = 0     # of text that stand before the frames
     frames: int = 0         # of audio so far
 
@@ -26,8 +47,8 @@ class DecodingState:
 class CodecLM(nn.Module):
     """Codes (batch, codebooks, frames) and text (batch, characters) to logits (batch, codebooks, frames, 1024).
 
-    Conditioning `pooled` adds the mean of the encoded text to every frame; `prefix` puts the encoded characters before
-    the frames, in one sequence. Each row's frames follow its last character, and what pads a shorter text comes after
+    Conditioning `pooled` adds the mean of the encoded text to every frame; the aligned ones add what a Guide says of
+    each frame; `prefix` puts the encoded characters before the frames, in one sequence. Each row's frames follow its last character, and what pads a shorter text comes after
     the frames: a causal core never reads it. As reported, a core reads it, so there a row is exactly what it is alone
     only among texts of its own length.
     """
@@ -36,12 +57,17 @@ class CodecLM(nn.Module):
         super().__init__()
         if config.regime not in ("causal", "as_reported"):
             raise ValueError(f"no regime {config.regime!r}: choose causal or as_reported")
-        if config.conditioning not in ("pooled", "prefix"):
-            raise ValueError(f"no conditioning {config.conditioning!r}: choose pooled or prefix")
+        if config.conditioning not in CONDITIONING:
+            raise ValueError(f"no conditioning {config.conditioning!r}: choose one of {', '.join(CONDITIONING)}")
         self.config, self.codebooks = config, config.codebooks
         self.core = build_core(config.core, config.size, config.regime == "causal")
         size = SIZES[config.size]
-        self.text_encoder = MambaConvTextEncoder(config.vocabulary, size.text_width, size.width)
+        if config.conditioning in ("phoneme", "neighbours"):
+            self.text_encoder = Aligned(config.vocabulary, size.width, config.conditioning == "neighbours")
+        else:
+            self.text_encoder = MambaConvTextEncoder(config.vocabulary, size.text_width, size.width)
+        timed = config.conditioning in ALIGNED and config.conditioning != "phoneme"
+        self.timing = nn.Linear(TIMING, size.width) if timed else None
         # one table of 1025 rows and one head of 1024 rows for each codebook, stored one under the other
         self.embedding = nn.Embedding(self.codebooks * (BINS + 1), size.width)
         self.heads = Linear(size.width, self.codebooks * BINS)
@@ -50,9 +76,21 @@ class CodecLM(nn.Module):
         self.register_buffer("offsets", torch.arange(self.codebooks)[:, None] * (BINS + 1), persistent=False)
 
     def _embed(self, codes: Tensor, text: Tensor | None = None) -> Tensor:
-        """Frames (batch, codebooks, frames) to (batch, frames, width), pooled text added to each."""
+        """Frames (batch, codebooks, frames) to (batch, frames, width), with what each is told of the text."""
         x = self.embedding(codes + self.offsets).mean(1)
-        return x if text is None else x + text[:, None]
+        return x if text is None else x + text
+
+    def _told(self, text: Tensor, guide: Guide | None) -> Tensor:
+        """What each frame is told of the text: (batch, frames or 1, width)."""
+        if self.config.conditioning == "pooled":
+            return self.text_encoder.pooled(text)[:, None]
+        if guide is None:
+            raise ValueError(f"conditioning {self.config.conditioning} needs a guide: which symbol each frame is at")
+        if isinstance(self.text_encoder, Aligned):
+            told = self.text_encoder(text, guide.where)
+        else:
+            told = self.text_encoder(text).take_along_dim(guide.where[..., None], 1)
+        return told if self.timing is None else told + self.timing(guide.timing)
 
     def _place(self, x: Tensor, characters: int = 0, start: int = 0) -> Tensor:
         """Core input (batch, length, width), from position `start` on, plus learned positions where there are any."""
@@ -68,11 +106,11 @@ class CodecLM(nn.Module):
         logits = self.heads(x).unflatten(-1, (self.codebooks, BINS)).movedim(-2, 1)
         return logits, self.end(x)[..., 0]
 
-    def forward(self, codes: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, codes: Tensor, text: Tensor, guide: Guide | None = None) -> tuple[Tensor, Tensor]:
         """Teacher forcing: logits of each frame of `codes` given those before it, and of the end, (batch, frames)."""
         before = F.pad(codes[..., :-1], (1, 0), value=START)
-        if self.config.conditioning == "pooled":
-            return self._read(self.core(self._place(self._embed(before, self.text_encoder.pooled(text)))))
+        if self.config.conditioning != "prefix":
+            return self._read(self.core(self._place(self._embed(before, self._told(text, guide)))))
         characters, frames = text.shape[1], codes.shape[2]
         padding = F.pad(text == self.text_encoder.padding, (0, frames))  # (batch, characters + frames)
         order = padding.byte().argsort(dim=1, stable=True)[..., None]   # a row's characters, its frames, then padding
@@ -80,11 +118,14 @@ class CodecLM(nn.Module):
         y = self.core(self._place(x, characters))
         return self._read(y.take_along_dim(order.argsort(1)[:, characters:], 1))
 
-    def initial_state(self, text: Tensor, frames: int) -> DecodingState:
-        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then."""
+    def initial_state(self, text: Tensor, frames: int, guide: Guide | None = None) -> DecodingState:
+        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then; of a
+        guide the last frame holds for all that follow."""
         if self.config.conditioning == "pooled":
-            pooled = [self.text_encoder.pooled(row[None, row != self.text_encoder.padding]) for row in text]
+            pooled = [self._told(row[None, row != self.text_encoder.padding], None) for row in text]
             return DecodingState(self.core.initial_state(len(text), frames), torch.cat(pooled))
+        if self.config.conditioning != "prefix":
+            return DecodingState(self.core.initial_state(len(text), frames), self._told(text, guide))
         characters, *others = (text != self.text_encoder.padding).sum(1).unique().tolist()
         if others:
             raise ValueError(f"texts of {characters} to {others[-1]} characters: after a prefix, decode texts of one "
@@ -96,7 +137,8 @@ class CodecLM(nn.Module):
     def step(self, previous: Tensor, state: DecodingState) -> tuple[Tensor, Tensor]:
         """Logits (batch, codebooks, 1024) of the next frame given the previous one, (batch, codebooks)."""
         at = state.characters + state.frames
-        x = self._place(self._embed(previous[:, :, None], state.text), state.characters, at)[:, 0]
+        told = None if state.text is None else state.text[:, min(state.frames, state.text.shape[1] - 1)][:, None]
+        x = self._place(self._embed(previous[:, :, None], told), state.characters, at)[:, 0]
         state.frames += 1
         return self._read(self.core.step(x, state.core))
 
@@ -108,7 +150,9 @@ def losses(logits: Tensor, end: Tensor, codes: Tensor, lengths: Tensor) -> tuple
     of each utterance, the last of which is its end.
     """
     present = codes != START
-    cross_entropy = F.cross_entropy(logits.movedim(-1, 1), codes.masked_fill(~present, -100), ignore_index=-100)
+    # in the order that the heads left them in: no copy
+    cross_entropy = F.cross_entropy(logits.movedim(1, 2).flatten(0, 2), codes.masked_fill(~present, -100).mT.flatten(),
+                                    ignore_index=-100)
     at = torch.arange(end.shape[1], device=end.device)
     inside, last = at < lengths[:, None], (at == lengths[:, None] - 1).to(end.dtype)
     end_loss = F.binary_cross_entropy_with_logits(end[inside], last[inside])

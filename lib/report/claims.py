@@ -257,33 +257,40 @@ def _text(metric: Metric, relative: bool, *values: float) -> str:
 
 def headline(results: Results, a: str = "mamba_conv", b: str = "transformer", metrics: Sequence[str] = HEADLINE,
              scope: str = "") -> list[Comparison]:
-    """How a compares with b in each metric: separated where the paired t test has p < 0.05 after Holm's adjustment."""
+    """How a compares with b in each metric."""
+    return compare(results, [(a, b)], metrics, scope)
+
+
+def compare(results: Results, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], scope: str) -> list[Comparison]:
+    """How the cores of each pair compare in each metric: separated where the paired t test has p < 0.05 after Holm's
+    adjustment over all of them."""
+    asked = [(a, b, name) for a, b in pairs for name in metrics]
     measured = {}
-    for name in metrics:
+    for a, b, name in asked:
         with suppress(_Missing):
-            measured[name] = _measure(results, name, a, b)
-    tested = [name for name, m in measured.items() if m.interval.n > 1 and not METRICS[name].exact]
-    adjusted = dict(zip(tested, holm([measured[name].p for name in tested]).tolist())) if tested else {}
-    comparisons = []
-    for name in metrics:
-        metric, m, p, winner = METRICS[name], measured.get(name), adjusted.get(name), None
-        if m is None:
-            sentence = f"No verdict on {metric.noun}: not measured for both {a} and {b} on {scope}."
-            comparisons.append(Comparison(name, a, b, None, None, "no verdict", None, sentence, (), scope))
-            continue
-        sentence = f"{a} {metric.verb} {m.amount} {metric.noun} than {b} {m.bracket} on {scope}"
-        if metric.exact:
-            outcome = "counted"
-        elif p is None:
-            outcome, sentence = "no verdict", f"{sentence}: one {m.pair} gives no verdict"
-        elif p < 0.05:
-            outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
-        else:
-            outcome = "not separated"
-            sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, "
-            sentence += f"adjusted p = {p:.2g}"
-        comparisons.append(Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope))
-    return comparisons
+            measured[a, b, name] = _measure(results, name, a, b)
+    tested = [key for key, m in measured.items() if m.interval.n > 1 and not METRICS[key[2]].exact]
+    adjusted = dict(zip(tested, holm([measured[key].p for key in tested]).tolist())) if tested else {}
+    return [_comparison(*key, measured.get(key), adjusted.get(key), scope) for key in asked]
+
+
+def _comparison(a: str, b: str, name: str, m: _Measured | None, p: float | None, scope: str) -> Comparison:
+    metric, winner = METRICS[name], None
+    if m is None:
+        sentence = f"No verdict on {metric.noun}: not measured for both {a} and {b} on {scope}."
+        return Comparison(name, a, b, None, None, "no verdict", None, sentence, (), scope)
+    sentence = f"{a} {metric.verb} {m.amount} {metric.noun} than {b} {m.bracket} on {scope}"
+    if metric.exact:
+        outcome = "counted"
+    elif p is None:
+        outcome, sentence = "no verdict", f"{sentence}: one {m.pair} gives no verdict"
+    elif p < 0.05:
+        outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
+    else:
+        outcome = "not separated"
+        sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, "
+        sentence += f"adjusted p = {p:.2g}"
+    return Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope)
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:

@@ -163,10 +163,12 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
                       solid_capstyle="butt")
         axis.plot(sign * c.interval.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
     axis.axvline(0, color="black", linewidth=1)
-    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun for c in reversed(drawn)])
+    pairs = list(dict.fromkeys((c.a, c.b) for c in drawn))
+    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {c.a} over {c.b}" if len(pairs) > 1 else "")
+                                        for c in reversed(drawn)])
     left, right = axis.get_xlim()
     axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
-             xlabel=f"advantage of {drawn[0].a} over {drawn[0].b} (%)")
+             xlabel="advantage" + (f" of {drawn[0].a} over {drawn[0].b}" if len(pairs) == 1 else "") + " (%)")
     return figure
 
 
@@ -191,6 +193,22 @@ def leak(report: Report) -> Figure:
     axis.set_xticks(range(len(names)), names)
     axis.set(ylabel="tokens of the memorised clips right (%)", ylim=(-3, 103))
     axis.legend(loc="center right")
+    return figure
+
+
+def influences(runs: list[Record]) -> Figure:
+    """Which input frames move which outputs, a panel a run: dark is much. Below the diagonal, white in a model that
+    cannot see its target, are a frame and those after it."""
+    figure, axes = plt.subplots(1, len(runs), figsize=(2.7 * len(runs) + 0.6, 3.3), sharey=True, squeeze=False)
+    for axis, run in zip(axes[0], runs):
+        moved = np.array(run.result["moved"])
+        axis.imshow(np.log10(np.maximum(moved, 1e-6)), cmap="Greys", vmin=-5, vmax=0)
+        axis.plot([-0.5, len(moved) - 0.5], [-0.5, len(moved) - 0.5], color="tab:red", linewidth=1)
+        model = run.result["model"]
+        axis.set(title=f"{model['core']}\n{model['regime'].replace('_', ' ')}", xlabel="frame predicted")
+        axis.title.set_fontsize(11)
+        axis.grid(False)
+    axes[0][0].set(ylabel="frame changed")
     return figure
 
 

@@ -1,5 +1,6 @@
 """The sounds of a sentence side by side: ground truth, codec, and every core in every regime."""
 from html import escape
+from pathlib import Path
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from ..data.corpus import Clip, Corpus
 from ..data.tokens import Tokens
 from ..generate import CODES, sound_file
 from ..records import file_name
+from ..speaker import read_checkpoint
 from . import figures
 from .html import audio
 from .results import Report
@@ -85,3 +87,25 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Cor
         control.observe(show, "value")
     show()
     return widgets.VBox([sentence, core, regime, output])
+
+
+def text_box(files: dict[str, Path]) -> widgets.Widget:
+    """Type a sentence, choose a core among the checkpoints, hear it."""
+    if not files:
+        return widgets.Label("No core can speak yet: run the study of speech first (make report STUDY=standard).")
+    text = widgets.Text(value="Dzień dobry, mówi sieć neuronowa.", description="say", layout={"width": "60%"})
+    core = widgets.Dropdown(options=list(files), description="core")
+    button, output = widgets.Button(description="Speak"), widgets.Output()
+
+    def say(_=None) -> None:
+        output.clear_output(wait=True)
+        with output:
+            try:
+                wave = read_checkpoint(files[core.value]).say(text.value)
+            except ValueError as error:
+                print(error)
+                return
+            display(HTML(players({core.value: wave}, text.value)))
+
+    button.on_click(say)
+    return widgets.VBox([widgets.HBox([text, core, button]), output])

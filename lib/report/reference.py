@@ -18,7 +18,7 @@ from . import claims, prose, results
 TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
 BEGIN, END = "<!-- begin of what `make reference` writes -->", "<!-- end of what `make reference` writes -->"
-LARGEST_REPORT, LARGEST = 20e6, 30e6
+LARGEST_REPORT, LARGEST = 20e6, 45e6
 
 
 def publish(chosen: Study) -> Path:
@@ -36,6 +36,8 @@ def publish(chosen: Study) -> Path:
             where = new / "runs" / run.name
             where.mkdir(parents=True, exist_ok=True)
             shutil.copy(run.folder / "record.json", where)
+        if (source / "checkpoints").exists():
+            shutil.copytree(source / "checkpoints", new / "checkpoints")
         for core, regime, runs in report.regimes():
             heard = report.heard[runs[0].name]
             (new / "samples" / f"{core}_{regime}").mkdir(parents=True)

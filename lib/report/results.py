@@ -28,6 +28,13 @@ class Report:
     lengths: Record | None = None
     codec: Record | None = None             # the codec's speed
     codec_quality: Record | None = None
+    recogniser: Record | None = None        # what heard the study of speech
+    bounds: Record | None = None            # its ceiling and its floor
+    speech: dict[str, list[Record]] = field(default_factory=dict)       # part of that study -> training runs
+    said: dict[str, list[Record]] = field(default_factory=dict)         # and what they said
+    longer: list[Record] = field(default_factory=list)                  # texts longer than training saw
+    influence: list[Record] = field(default_factory=list)               # what each core can see, by regime
+    steps_speech: Record | None = None      # headline timings at its size
     bench: Record | None = None             # of this code on this machine, where it was run
 
     def regimes(self) -> list[tuple[str, str, list[Record]]]:
@@ -39,11 +46,15 @@ def read(study: Study) -> Report:
     """The report's runs, from the study's manifest."""
     report = Report(study)
     for role, runs in noted(study.label).items():
-        kind = role.split("/")[0]
+        kind, _, part = role.partition("/")
         if kind == "train":
             _add_training(report, runs)
         elif kind == "listen":
             report.heard |= {run.result["train"]: run for run in runs}
+        elif kind in ("speech", "said"):
+            getattr(report, kind).setdefault(part.split("/")[0], []).extend(runs)
+        elif kind in ("longer", "influence"):
+            setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])
     return report

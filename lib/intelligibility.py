@@ -1,0 +1,179 @@
+"""What a trained run says of sentences that it never heard, and how much of it is understood.
+
+Each sentence is said twice where the conditioning is aligned: with the durations that espeak-ng gave it, and with
+predicted ones. The ceiling is the codec's resynthesis of the sentence itself; the floors are an untrained model, and
+what the model said for another sentence.
+"""
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from . import records
+from .config import ALIGNED, ModelConfig
+from .data.audio import flac
+from .data.codec import FRAME_RATE, Codec, load_codec
+from .data.phrases import Phrase, phrases, plan
+from .data.speech import Utterance, synthesise
+from .data.text import encode
+from .generate import CODES, Sampling, decode, sound_file, speak
+from .metrics.speech import edit_distance, warped_distortion, warped_pitch_error
+from .models.codec_lm import CodecLM
+from .models.durations import Durations
+from .models.recogniser import Recogniser
+from .progress import progress_bar
+from .train import build
+from .train_durations import load_durations, predicted_plan, train_durations
+from .train_recogniser import Settings, load_recogniser, recognise, train_recogniser
+from .train_speech import Data, Speech, load_speech, read_config
+
+BATCH = 16          # sentences said at once
+SOUNDS = 4          # sentences of a split whose sound is kept
+LONG_TEXTS = 3      # of each length
+CODE = ("intelligibility.py", "generate.py", "metrics/speech.py")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What hears: the recogniser, and the codec that makes sound of codes."""
+    record: records.Record
+    recogniser: Recogniser
+    codec: Codec
+
+    @classmethod
+    def of(cls, speech: Speech) -> "Judge":
+        codec = load_codec(speech.codec)
+        record = train_recogniser(speech.voice, codec, Settings(speech.hearing, speech.hearing_steps))
+        return cls(record, load_recogniser(record), codec)
+
+    def hear(self, phrase: Phrase, audio: np.ndarray, reference: np.ndarray) -> dict:
+        """Errors among the phonemes that are heard, and how far the sound is from the reference's."""
+        heard = recognise(self.recogniser, audio)
+        return {"phonemes": len(phrase.phonemes), "errors": edit_distance(phrase.phonemes, heard), "heard": " ".join(heard),
+                "mcd_db": warped_distortion(reference, audio), "f0_cents": warped_pitch_error(reference, audio)}
+
+
+def references(said: Iterable[Phrase], voice: str) -> list[np.ndarray]:
+    """The sentences as espeak-ng says them."""
+    return [speech.audio for speech in synthesise(Utterance(p.text, voice) for p in said)]
+
+
+def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None,
+        sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
+    """Codes of each sentence and how it went; with `durations`, a predictor, in its time instead of espeak-ng's."""
+    config, said = model.config, []
+    for group in (wanted[i:i + BATCH] for i in range(0, len(wanted), BATCH)):
+        if config.conditioning in ALIGNED:
+            plans = [plan(p.groups, config) for p in group]
+            said += speak(model, [predicted_plan(durations, *p) for p in plans] if durations else plans, sampling)
+        else:       # one at a time: after a prefix, texts of one length alone go together
+            for p in group:
+                ids = torch.tensor(encode(p.text, config.alphabet, config.language))
+                said += decode(model, [ids], [p.codes.shape[1] * 5 // 4 + 38], sampling)
+    return said
+
+
+def predictor(run: records.Record, data: Data) -> records.Record | None:
+    """The duration predictor of a run, where its conditioning needs one."""
+    model = read_config(run.identity["config"]).model
+    return train_durations(model, data) if model.conditioning in ALIGNED else None
+
+
+def heard_identity(run: records.Record, data: Data, judge: Judge) -> dict:
+    durations = predictor(run, data)
+    return {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
+            "code": records.code_digest(*CODE)}
+
+
+def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> records.Record:
+    """What a run says of the test sentences, and at given durations of the validation sentences, judged."""
+    what = heard_identity(run, data, judge)
+    if finished := records.find("said", what):
+        return finished
+    config, durations, model = read_config(run.identity["config"]), predictor(run, data), load_speech(run)
+    rows, codes, files = [], {}, {}
+    passes = [("test", "given", None), ("test", "predicted", durations and load_durations(durations)), ("validation", "given", None)]
+    if not durations:
+        passes = [("test", "", None), ("validation", "", None)]
+    bar = progress_bar(len(passes), f"listening to {config.model.core}", unit="pass")
+    for split, name, times in passes:
+        wanted = getattr(data, split)
+        for number, (phrase, sound, (said, went)) in enumerate(
+                zip(wanted, references(wanted, speech.voice), say(model, wanted, times))):
+            audio = judge.codec.decode(said)
+            key = f"{phrase.id}-{name}" if name else phrase.id
+            codes[key] = said
+            if number < SOUNDS and split == "test":
+                files[sound_file(key)] = flac(audio)
+            rows.append({"id": phrase.id, "split": split, "durations": name, "text": phrase.text, **went,
+                         **judge.hear(phrase, audio, sound)})
+        bar.update()
+    bar.close()
+    shuffled = shuffled_error([r for r in rows if r["split"] == "test" and r["durations"] != "predicted"], data.test)
+    return records.save("said", what, {"train": run.name, "config": asdict(config), "judge": judge.record.name,
+                                       "durations": durations and durations.name, "shuffled_text": shuffled, "rows": rows},
+                        files | {CODES: save(codes)})
+
+
+def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
+    """Phoneme error where each sentence is held against what was said for the next one."""
+    pairs = list(zip(wanted, rows[1:] + rows[:1]))
+    return sum(edit_distance(p.phonemes, r["heard"].split()) for p, r in pairs) / sum(len(p.phonemes) for p in wanted)
+
+
+def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> records.Record:
+    """The ceiling and the floor on the test sentences: speech itself, the codec's round trip, an untrained model."""
+    what = {"model": asdict(config), "speech": asdict(speech), "data": data.digest, "judge": judge.record.key,
+            "code": records.code_digest(*CODE, "models/codec_lm.py")}
+    if finished := records.find("bounds", what):
+        return finished
+    torch.manual_seed(0)
+    untrained = build(config).eval()
+    rows, files = [], {}
+    sound = references(data.test, speech.voice)
+    for number, (phrase, reference, (said, _)) in enumerate(zip(data.test, sound, say(untrained, data.test))):
+        for name, audio in (("speech", reference), ("codec", judge.codec.decode(phrase.codes[:config.codebooks])),
+                            ("untrained", judge.codec.decode(said))):
+            rows.append({"id": phrase.id, "what": name, "text": phrase.text, **judge.hear(phrase, audio, reference)})
+            if number < SOUNDS:
+                files[sound_file(f"{phrase.id}-{name}")] = flac(audio)
+    return records.save("bounds", what, {"rows": rows}, files)
+
+
+def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int, ...]) -> records.Record:
+    """How much is understood of texts of so many seconds, at espeak-ng's durations: phrases in a row."""
+    config = read_config(run.identity["config"])
+    made = phrases("longer", LONG_TEXTS * max(lengths), speech.voice, judge.codec)     # none is as short as a second
+    what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "lengths": lengths, "texts": LONG_TEXTS,
+            "phrases": [p.text for p in made], "code": records.code_digest(*CODE)}
+    if finished := records.find("longer", what):
+        return finished
+    model, rows, files = load_speech(run), [], {}
+    for seconds in lengths:
+        texts, rest = [], iter(made)        # longer texts begin as shorter ones do
+        for _ in range(LONG_TEXTS):
+            chosen = []
+            while sum(p.codes.shape[1] for p in chosen) < seconds * FRAME_RATE:
+                chosen.append(next(rest))
+            texts.append(chosen)
+        said = speak(model, [plan(tuple(g for p in chosen for g in p.groups), config.model) for chosen in texts])
+        heard = {"error": [codes for codes, _ in said],
+                 "ceiling": [np.concatenate([p.codes[:config.model.codebooks] for p in chosen], 1) for chosen in texts]}
+        row = {"seconds": seconds, "texts": LONG_TEXTS, "frames": [codes.shape[1] for codes, _ in said]}
+        for name, codes in heard.items():
+            sounds = [judge.codec.decode(c) for c in codes]
+            wanted = [[phoneme for p in chosen for phoneme in p.phonemes] for chosen in texts]
+            row[name] = sum(edit_distance(w, recognise(judge.recogniser, s)) for w, s in zip(wanted, sounds)) / sum(
+                map(len, wanted))
+            if name == "error" and seconds == lengths[-1]:
+                files["longer.flac"] = flac(sounds[0])
+        rows.append(row)
+    return records.save("longer", what, {"train": run.name, "core": config.model.core, "lengths": rows}, files)
+
+
+def error(rows: Iterable[dict]) -> float:
+    """Phoneme errors per phoneme over all sentences."""
+    rows = list(rows)
+    return sum(r["errors"] for r in rows) / sum(r["phonemes"] for r in rows)

@@ -1,0 +1,258 @@
+"""The study of speech in the report: what each core says of sentences it never heard, at what cost, told how much."""
+from html import escape
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..config import CONDITIONING
+from ..data.audio import read_flac
+from ..generate import sound_file
+from ..metrics.stats import Interval, t_interval
+from ..records import Record
+from .claims import METRICS, Comparison, Results, Sample, compare
+from .figures import colour
+from .listening import players
+from .results import Report
+
+HEADLINE = ("phoneme_error_given", "phoneme_error_predicted", "held_out_loss")
+
+
+def error(rows: pd.DataFrame) -> float:
+    """Phoneme errors per phoneme over all sentences."""
+    return rows.errors.sum() / rows.phonemes.sum()
+
+
+def runs(report: Report) -> pd.DataFrame:
+    """A line for each run that was listened to and each kind of durations: what it was, and how well it says the test
+    sentences; `validation` is its phoneme error on the validation sentences."""
+    trained = {run.name: run for group in report.speech.values() for run in group}
+    out = []
+    for part, group in report.said.items():
+        for said in group:
+            run, config = trained[said.result["train"]], said.result["config"]
+            rows = pd.DataFrame(said.result["rows"])
+            for durations, spoken in rows.groupby("durations", sort=False):
+                test = spoken[spoken.split == "test"]
+                out.append({
+                    "part": part, **{k: config["model"][k] for k in ("core", "size", "conditioning", "units")},
+                    "steps": config["steps"], "seed": config["seed"], "rate": config["learning_rate"], "durations": durations,
+                    "error": error(test), "validation": error(spoken[spoken.split == "validation"]),
+                    "mcd_db": test.mcd_db.mean(), "f0_cents": test.f0_cents.mean(), "ended": test.ended.mean(),
+                    "loss": run.result["test"]["loss"], "accuracy": np.mean(run.result["test"]["per_codebook"]),
+                    "cpu_s": sum(run.result["cpu_seconds"]), "frames": sum(run.result["frames"]),
+                    "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name})
+    return pd.DataFrame(out)
+
+
+def results(report: Report) -> Results:
+    """Samples of the headline's metrics, a seed a sample."""
+    out: Results = {}
+    table = runs(report)
+    for row in table[table.part == "headline"].itertuples():
+        pair = f"seed {row.seed}"
+        out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said))
+        if row.durations == "given":
+            out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
+    return out
+
+
+def scope(report: Report) -> str:
+    """What the verdicts on speech are limited to."""
+    run = report.speech["headline"][0]
+    config, e = run.identity["config"], run.environment
+    minutes = run.result["train_frames"] / 75 / 60
+    device = f"{e['cores']} CPU cores" if e["device"] == "cpu" else e["device"]
+    return (f"{minutes:.0f} minutes of one voice of {report.corpus.result['speech']}, size {config['model']['size']}, "
+            f"{config['steps']} steps of {config['batch']} phrases, conditioning {config['model']['conditioning']} "
+            f"({config['model']['units']}), utterances of at most 4 seconds, {device}")
+
+
+def comparisons(report: Report) -> list[Comparison]:
+    """The headline's comparisons, adjusted together: each core against the transformer, and against the control."""
+    cores = [core for core in report.study.speech_cores if core != "transformer"]
+    pairs = [(core, "transformer") for core in cores]
+    pairs += [(core, "pointwise") for core in cores if core not in ("pointwise",) and "pointwise" in cores]
+    return compare(results(report), pairs, HEADLINE, scope(report))
+
+
+def answer(report: Report) -> list[str]:
+    """What the study found, in sentences; the control's first, since without it the others say nothing."""
+    if "headline" not in report.said:
+        return []
+    found, samples = comparisons(report), results(report)
+    words = []
+    for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
+        means = {core: t_interval([s.value for s in samples[core, metric]])
+                 for core in report.study.speech_cores if (core, metric) in samples}
+        words.append(f"Phoneme error on sentences never heard, {what}: "
+                     + ", ".join(f"{core} {_share(i)}" for core, i in means.items()) + ".")
+    for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
+        chosen = [c for c in found if (c.a, c.b) == (("mamba_conv", b))]
+        ahead = {core: [METRICS[c.metric].noun for c in chosen if c.winner == core] for core in ("mamba_conv", b)}
+        words.append(f"{title} " + (" ".join(c.sentence for c in chosen)) + " "
+                     + ("; ".join(f"{core} is ahead in {', '.join(nouns)}" for core, nouns in ahead.items() if nouns)
+                        or "Neither is ahead in anything that was tested") + ".")
+    return words
+
+
+def _share(i: Interval) -> str:
+    """A mean share and its interval, in %."""
+    if i.n < 2:
+        return f"{100 * i.mean:.1f} % (one seed)"
+    return f"{100 * i.mean:.1f} % ({100 * max(0, i.low):.1f} to {100 * i.high:.1f}, n = {i.n})"
+
+
+def headline_table(report: Report) -> pd.DataFrame:
+    """Mean over seeds, with 95 % intervals, of every core; the bounds below."""
+    table, out = runs(report), []
+    for core in report.study.speech_cores:
+        mine = table[(table.core == core) & (table.part == "headline")]
+        row = {"core": core}
+        for durations in ("given", "predicted"):
+            row[f"phoneme error, {durations} durations"] = _share(t_interval(mine[mine.durations == durations].error))
+        given = mine[mine.durations == "given"]
+        for column, label, digits in (("mcd_db", "mel-cepstral distortion, dB", 2), ("f0_cents", "F0 error, cents", 0),
+                                      ("loss", "held-out loss", 3), ("accuracy", "held-out accuracy", 3)):
+            row[label] = f"{given[column].mean():.{digits}f}"
+        out.append({**row, "learning rate": f"{given.rate.iloc[0]:g}", "ended by itself": f"{given.ended.mean():.0%}",
+                    "training, CPU min": f"{given.cpu_s.mean() / 60:.1f}"})
+    for name, rows in pd.DataFrame(report.bounds.result["rows"]).groupby("what", sort=False):
+        label = {"speech": "the speech itself", "codec": "after the codec", "untrained": "an untrained model"}[name]
+        out.append({"core": label, "phoneme error, given durations": f"{100 * error(rows):.1f} %",
+                    "mel-cepstral distortion, dB": f"{rows.mcd_db.mean():.2f}", "F0 error, cents": f"{rows.f0_cents.mean():.0f}"})
+    shuffled = table[table.part == "headline"].groupby("core").shuffled.mean().mean()
+    out.append({"core": "what was said for another sentence", "phoneme error, given durations": f"{100 * shuffled:.1f} %"})
+    return pd.DataFrame(out).fillna("")
+
+
+def rates_table(report: Report) -> pd.DataFrame:
+    """Validation loss of each core at each learning rate it chose from."""
+    rows = [{"core": r.identity["config"]["model"]["core"], "rate": r.identity["config"]["learning_rate"],
+             "loss": r.result["validation"][-1]["loss"]} for r in report.speech.get("rates", [])]
+    table = pd.DataFrame(rows).pivot_table(index="core", columns="rate", values="loss", sort=False)
+    best = table.idxmin(axis=1)
+    table = table.map("{:.3f}".format)
+    table.columns = [f"{rate:g}" for rate in table.columns]
+    return table.assign(chosen=[f"{rate:g}" for rate in best]).reset_index()
+
+
+def runs_table(report: Report) -> pd.DataFrame:
+    """Every run that was listened to, one by one."""
+    return pd.DataFrame([{
+        "part": r.part, "core": r.core, "size": r.size, "conditioning": r.conditioning, "units": r.units, "steps": r.steps,
+        "seed": r.seed, "learning rate": f"{r.rate:g}", "durations": r.durations or "its own",
+        "phoneme error": f"{100 * r.error:.1f} %", "on validation": f"{100 * r.validation:.1f} %",
+        "held-out loss": f"{r.loss:.3f}", "run": r.said} for r in runs(report).itertuples()])
+
+
+def curves(report: Report) -> Figure:
+    """Validation loss against frames seen and against processor time, and accuracy of each codebook against frames:
+    thin lines are runs, the band is the 95 % t interval over seeds."""
+    group = report.speech["headline"]
+    codebooks = len(group[0].result["validation"][0]["per_codebook"])
+    figure, axes = plt.subplot_mosaic([["frames", "frames", "time", "time"], [f"k{k}" for k in range(4)]], figsize=(13, 7.5))
+    by_core: dict[str, list[Record]] = {}
+    for run in group + report.speech.get("time", []):
+        by_core.setdefault(run.identity["config"]["model"]["core"], []).append(run)
+    for core, mine in by_core.items():
+        lines = []
+        for run in mine:
+            points = run.result["validation"]
+            steps = np.array([p["step"] for p in points])
+            frames, seconds = (np.cumsum(run.result[key])[steps - 1] for key in ("frames", "cpu_seconds"))
+            loss = [p["loss"] for p in points]
+            axes["frames"].plot(frames / 1e3, loss, color=colour(core), alpha=0.5, linewidth=1)
+            axes["time"].plot(seconds / 60, loss, color=colour(core), alpha=0.7, linewidth=1,
+                              label=core if run is mine[0] else None)
+            for k in range(min(4, codebooks)):
+                axes[f"k{k}"].plot(frames / 1e3, [100 * p["per_codebook"][k] for p in points], color=colour(core), alpha=0.7,
+                                   linewidth=1)
+            lines.append((frames, loss))
+        same = [line for line in lines if len(line[1]) == len(lines[0][1])]
+        if len(same) > 1:
+            band = [t_interval(values) for values in zip(*(loss for _, loss in same))]
+            axes["frames"].fill_between(np.mean([f for f, _ in same], 0) / 1e3, [i.low for i in band], [i.high for i in band],
+                                        color=colour(core), alpha=0.2)
+    axes["frames"].set(xlabel="thousand frames seen", ylabel="loss on validation sentences (nats per token)")
+    axes["time"].set(xlabel="processor time of one thread (minutes)", ylabel="the same")
+    axes["time"].legend(fontsize=8)
+    for k in range(4):
+        axes[f"k{k}"].set(xlabel="thousand frames seen", title=f"codebook {k + 1}", ylabel="tokens right (%)" if k == 0 else "")
+    return figure
+
+
+def against_strength(report: Report) -> Figure:
+    """Phoneme error of every core against how much its frames are told of the text; dots are runs, a line joins means."""
+    table = runs(report)
+    usual = report.study.units
+    shown = table[table.part.isin(["strengths"]) & ((table.units == usual) | table.conditioning.isin(("phoneme", "neighbours")))]
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.4), sharey=True)
+    for axis, durations in zip(axes, ("given", "predicted")):
+        chosen = shown[shown.durations.isin([durations, ""])]
+        present = [c for c in CONDITIONING if c in set(chosen.conditioning)]
+        for core, mine in chosen.groupby("core", sort=False):
+            means = mine.groupby("conditioning").error.mean()
+            at = [i for i, c in enumerate(present) if c in means]
+            axis.plot(at, [100 * means[present[i]] for i in at], "o-", color=colour(core), label=core)
+        axis.set_xticks(range(len(present)), present)
+        axis.set(xlabel="what a frame is told of the text, from least to most", title=f"{durations} durations")
+    axes[0].set(ylabel="phonemes wrong on test sentences (%)", ylim=(0, None))
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def strength_notes(report: Report) -> list[str]:
+    """What each conditioning tells a frame."""
+    present = set(runs(report).conditioning)
+    return [f"{name}: {CONDITIONING[name]}" for name in CONDITIONING if name in present]
+
+
+def cost_and_quality(report: Report) -> Figure:
+    """Phoneme error against what it costs, a panel a cost: dots are seeds of the headline."""
+    table = runs(report)
+    mine = table[(table.part == "headline") & (table.durations == "given")]
+    trained = {run.name: run for run in report.speech["headline"]}
+    costs = {"parameters of the core (millions)": lambda r: r.result["core_parameters"] / 1e6,
+             "training, MFLOP per frame": lambda r: r.result["training_flops_per_frame"] / 1e6,
+             "decoding state after 4 s (kB)": lambda r: r.result["state_bytes"]["300"] / 1e3,
+             "after 64 s (kB)": lambda r: r.result["state_bytes"]["4800"] / 1e3,
+             "training, CPU ms per frame": lambda r: 1e3 * sum(r.result["cpu_seconds"]) / sum(r.result["frames"])}
+    figure, axes = plt.subplots(1, len(costs), figsize=(3.1 * len(costs), 3.8), sharey=True)
+    for axis, (label, value) in zip(axes, costs.items()):
+        for core, rows in mine.groupby("core", sort=False):
+            axis.plot([value(trained[name]) for name in rows.run], 100 * rows.error, "o", color=colour(core), label=core)
+        axis.set(xlabel=label, xlim=(0, None))
+    axes[0].set(ylabel="phonemes wrong (%)", ylim=(0, None))
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def longer_table(report: Report) -> pd.DataFrame:
+    """Phoneme error against length: training saw at most 4 seconds."""
+    return pd.DataFrame([{"core": run.result["core"], "seconds": f"{row['seconds']:.0f}", "texts": row["texts"],
+                          "phoneme error": f"{100 * row['error']:.1f} %", "after the codec": f"{100 * row['ceiling']:.1f} %",
+                          "run": run.name} for run in report.longer for row in run.result["lengths"]])
+
+
+def listening(report: Report) -> str:
+    """Players of the first test sentences, none picked: the speech, after the codec, and the first seed of every core."""
+    first = {}
+    for said in report.said["headline"]:
+        first.setdefault(said.result["config"]["model"]["core"], said)
+    out = []
+    for name in dict.fromkeys(r["id"] for r in report.bounds.result["rows"]):
+        if sound_file(f"{name}-speech") not in report.bounds.files:
+            break
+        text = next(r["text"] for r in report.bounds.result["rows"] if r["id"] == name)
+        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"), "after the codec": _sound(report.bounds, f"{name}-codec")}
+        for core, said in first.items():
+            sounds |= {f"{core}, {durations} durations": _sound(said, f"{name}-{durations}")
+                       for durations in ("given", "predicted") if sound_file(f"{name}-{durations}") in said.files}
+        out.append(f"<h3>{escape(text)}</h3>{players(sounds, text)}")
+    return "".join(out)
+
+
+def _sound(run: Record, name: str) -> np.ndarray:
+    return read_flac(run.file(sound_file(name)).read_bytes())

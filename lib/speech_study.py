@@ -1,0 +1,145 @@
+"""The study of speech: which runs answer which question, at what learning rate. Every part can be run alone:
+
+    python -m lib.speech_study --study standard [--parts strengths] [--cores transformer,pointwise]
+
+A run trains, and is listened to, in a process of its own on one thread: two such side by side do more than one of two
+threads.
+"""
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+
+import torch
+
+from . import config, records
+from .config import ALIGNED, ONLY_PHONEMES, REPOSITORY, SpeechConfig, Study
+from .intelligibility import Judge, bounds, heard_identity, listen_to, longer
+from .progress import progress_bar
+from .speaker import write_checkpoint
+from .train import DEVICE
+from .train_durations import train_durations
+from .train_speech import Data, Speech, identity, load_data, model_config, read_config, train_speech
+
+PARTS = ("headline", "time", "strengths", "units", "cores", "sizes")
+
+
+def material(study: Study) -> Speech:
+    """What the study trains on and judges by."""
+    return Speech(study.phrases, study.judged, study.judged, study.voice, study.codec, study.hearing, study.hearing_steps)
+
+
+def base(study: Study, data: Data, core: str, conditioning: str | None = None, units: str | None = None,
+         **fields) -> SpeechConfig:
+    """A run of the study: the headline's, where nothing else is said."""
+    conditioning = conditioning or study.alignment
+    units = units or ("phonemes" if conditioning in ONLY_PHONEMES else study.units)
+    return SpeechConfig(model_config(data, core, conditioning, units, size=study.speech_size, codebooks=study.codebooks),
+                        **{"steps": study.speech_steps, **fields})
+
+
+def rates(study: Study, data: Data, core: str) -> list[SpeechConfig]:
+    """Short runs of equal budget, one for each learning rate."""
+    return [base(study, data, core, steps=study.rate_steps, learning_rate=rate) for rate in study.rates]
+
+
+def best_rate(runs: list[records.Record]) -> float:
+    """The learning rate of the run with the least loss on validation."""
+    best = min(runs, key=lambda run: run.result["validation"][-1]["loss"])
+    return best.identity["config"]["learning_rate"]
+
+
+def part(study: Study, data: Data, name: str, core: str, rate: float) -> list[SpeechConfig]:
+    """The runs of a core that a part of the study adds, at the core's learning rate."""
+    def one(**fields) -> SpeechConfig:
+        return base(study, data, core, learning_rate=rate, **fields)
+
+    main, short = core in study.speech_cores, study.short_steps
+    return {
+        "headline": [one(seed=seed) for seed in range(study.speech_seeds)] if main else [],
+        "time": [one(steps=study.control_steps)] if core == "pointwise" and study.control_steps else [],
+        "strengths": [one(conditioning=c, steps=short) for c in study.strengths] if main else [],
+        "units": [one(units="phonemes", steps=short)] if main and study.strengths and study.units == "characters" else [],
+        "cores": [one(steps=short)] if not main else [],
+        "sizes": [replace(run, model=replace(run.model, size=size)) for run in [one(steps=short)]
+                  for size in study.other_sizes] if core in study.cores else [],
+    }[name]
+
+
+def run_all(configs: list[SpeechConfig], speech: Speech, data: Data, judge: Judge | None, label: str) -> list[records.Record]:
+    """The finished training runs of all configurations, each listened to where there is a judge; as many at once as
+    there are threads, on a GPU one after the other."""
+    def done(one: SpeechConfig) -> records.Record | None:
+        run = records.find("speech", identity(one, speech, data))
+        return run if run and (judge is None or records.find("said", heard_identity(run, data, judge))) else None
+
+    def work(one: SpeechConfig) -> None:
+        settings = {"config": asdict(one), "speech": asdict(speech), "listen": judge is not None}
+        ended = subprocess.run([sys.executable, "-m", "lib.speech_study", "--one", json.dumps(settings)], cwd=REPOSITORY,
+                               text=True, stderr=subprocess.PIPE)
+        if ended.returncode:
+            raise RuntimeError(f"training {one.model.core} failed: {ended.stderr.strip().splitlines()[-1]}")
+        bar.update()
+
+    missing = [one for one in configs if not done(one)]
+    if missing:
+        bar = progress_bar(len(missing), label, unit="run")
+        with ThreadPoolExecutor(1 if DEVICE.type == "cuda" else max(1, torch.get_num_threads())) as pool:
+            list(pool.map(work, missing))
+        bar.close()
+    return [records.find("speech", identity(one, speech, data)) for one in configs]
+
+
+def one_run(settings: dict) -> None:
+    """Train one run, and listen to it where that is asked for."""
+    if DEVICE.type == "cpu":
+        torch.set_num_threads(1)
+    speech = Speech(**settings["speech"])
+    data = load_data(speech)
+    run = train_speech(read_config(settings["config"]), speech, data)
+    if settings["listen"]:
+        listen_to(run, speech, data, Judge.of(speech))
+
+
+def speak_and_judge(study: Study, cores: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> None:
+    """Train what is missing of some cores, listen to it, and enter it into the study's manifest: `speech/<part>/<core>`
+    are training runs, `said/<part>/<core>` what they said."""
+    speech = material(study)
+    data, judge = load_data(speech), Judge.of(speech)
+    records.note(study.label, "recogniser", [judge.record])
+    records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
+    rate = {}
+    for core in cores:
+        like = core if core in study.speech_cores else study.speech_cores[0]    # whose rate it takes
+        found = run_all(rates(study, data, like), speech, data, None, f"{like}, learning rates")
+        rate[core] = best_rate(found)
+        if core == like:
+            records.note(study.label, f"speech/rates/{core}", found)
+    chosen = {(name, core): part(study, data, name, core, rate[core]) for name in parts for core in cores}
+    run_all([one for configs in chosen.values() for one in configs], speech, data, judge, ", ".join(cores))
+    for (name, core), configs in chosen.items():
+        if runs := [records.find("speech", identity(one, speech, data)) for one in configs]:
+            records.note(study.label, f"speech/{name}/{core}", runs)
+            records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
+        if name == "headline" and runs:
+            model = read_config(runs[0].identity["config"]).model
+            if model.conditioning in ALIGNED:
+                records.note(study.label, f"longer/{core}", [longer(runs[0], speech, judge, study.spoken_seconds)])
+                write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
+                                 train_durations(model, data))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="lib.speech_study", description=__doc__.splitlines()[0])
+    parser.add_argument("--study", default="standard", choices=config.STUDIES)
+    parser.add_argument("--parts", type=lambda names: tuple(names.split(",")), default=PARTS)
+    parser.add_argument("--cores", type=lambda names: tuple(names.split(",")))
+    parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        one_run(given.one)
+    else:
+        chosen = config.study(given.study)
+        speak_and_judge(chosen, given.cores or (*chosen.speech_cores, *chosen.more_cores), given.parts)
