@@ -6,12 +6,12 @@ from lib.config import ModelConfig
 from lib.metrics.cost import parameters
 from lib.models.attention import Attention, AttentionState, attend, attend_reference
 from lib.models.codec_lm import START, CodecLM, losses
-from lib.models.cores import CORES, SIZES, build_core
+from lib.models.cores import AS_REPORTED, CORES, LACKING, SIZES, build_core
 from lib.models.linear import Linear, frame_linear, frame_linear_reference
 from lib.models.mamba import Mamba, advance, advance_reference
 
-CAUSAL = [(core, size) for core in CORES for size in SIZES]
-REPORTED = [(core, size) for core in ("transformer", "mamba_conv") for size in SIZES]
+CAUSAL = [(core, size) for core in CORES for size in SIZES if core not in LACKING.get(size, ())]
+REPORTED = [(core, size) for core in AS_REPORTED for size in SIZES]
 ALL = [(*one, "causal") for one in CAUSAL] + [(*one, "as_reported") for one in REPORTED]
 either_conditioning = pytest.mark.parametrize("conditioning", ["pooled", "prefix"])
 SEED_TOTALS = {"transformer": 5_735_297, "mamba_conv": 3_165_569}
@@ -64,13 +64,13 @@ def test_in_float32_stepping_is_the_full_forward_and_the_exact_one(core, size):
 @pytest.mark.parametrize("grad", [False, True])                         # without gradients a step takes the kernels
 def test_forward_leaves_the_state_that_stepping_leaves(core, size, frames, grad):
     with torch.inference_mode(not grad):
-        built, x = build_core(core, size, True).double(), torch.randn(2, frames, 256, dtype=torch.double)
+        built, width = build_core(core, size, True).double(), SIZES[size].width
+        x, more = torch.randn(2, frames, width, dtype=torch.double), torch.randn(2, width, dtype=torch.double)
         at_once, stepped = built.initial_state(2, 25), built.initial_state(2, 25)
         y = built(x, at_once)
         torch.testing.assert_close(torch.stack([built.step(f, stepped) for f in x.unbind(1)], 1), y)
         for a, b in zip(numbers(at_once), numbers(stepped), strict=True):
             torch.testing.assert_close(a, b)
-        more = torch.randn(2, 256, dtype=torch.double)
         torch.testing.assert_close(built.step(more, at_once), built.step(more, stepped))
 
 
@@ -149,6 +149,34 @@ def test_causal_output_sees_no_later_frame(core, size, conditioning):
     assert not torch.allclose(before[:, :, 12], after[:, :, 12])
 
 
+@pytest.mark.parametrize("core,reach", [("pointwise", 1), ("conv", 49)])
+@pytest.mark.parametrize("size", SIZES)
+@torch.inference_mode()
+def test_a_frame_reaches_just_so_many_outputs(core, size, reach):
+    built, x = build_core(core, size, True).double(), torch.randn(2, 70, SIZES[size].width, dtype=torch.double)
+    changed = x.clone()
+    changed[:, 11] += 1
+    moved = (built(x) != built(changed)).any(-1)                        # (batch, frames)
+    assert moved.tolist() == [[11 <= t < 11 + reach for t in range(70)]] * 2
+
+
+def test_pointwise_has_no_state():
+    built = build_core("pointwise", "matched-3m", True)
+    assert numbers(built.initial_state(2, 9)) == [] and built.state_bytes(9) == 0
+
+
+@pytest.mark.parametrize("core,kernels", [("mamba", []), ("mamba_conv", [3]), ("mamba_conv_3_5", [3, 5]),
+                                          ("mamba_conv_9_11", [9, 11])])
+def test_the_hybrid_has_a_convolution_for_each_kernel(core, kernels):
+    layer = build_core(core, "matched-3m", True).layers[0]
+    shapes = {name: tuple(p.shape) for name, p in layer.named_parameters() if not name.startswith("mamba.")}
+    expected = {"norm.weight": (256,), "norm.bias": (256,)}
+    for i, kernel in enumerate(kernels):
+        expected |= {f"conv{i or ''}.conv.weight": (256, 32, kernel), f"conv{i or ''}.conv.bias": (256,),
+                     "fuse.weight": (256, 256 * (1 + len(kernels))), "fuse.bias": (256,)}
+    assert shapes == expected
+
+
 @pytest.mark.parametrize("core,size", REPORTED)
 @either_conditioning
 @torch.inference_mode()
@@ -176,7 +204,7 @@ def test_a_row_of_a_batch_is_what_it_is_alone(core, size, regime):
         torch.testing.assert_close(end[[row]], alone_end, atol=1e-9, rtol=1e-7)
 
 
-@pytest.mark.parametrize("core,size,regime", ALL)
+@pytest.mark.parametrize("core,size,regime", [one for one in ALL if one[0] != "pointwise"])
 def test_every_frame_reads_the_prefix(core, size, regime):
     lm, (codes, text) = model(core, size, regime, "prefix"), inputs(20)
     changed = text.clone()
@@ -208,8 +236,9 @@ def test_seed_sizes():
     assert parameters(build_core("mamba_conv", "seed", True)) == pytest.approx(592_896, rel=0.01)
 
 
-def test_matched_sizes_have_equal_parameters_within_one_percent():
-    counts = [parameters(build_core(core, "matched-3m", True)) for core in CORES]
+@pytest.mark.parametrize("size", [size for size in SIZES if size != "seed"])
+def test_matched_sizes_have_equal_parameters_within_one_percent(size):
+    counts = [parameters(build_core(core, size, True)) for core in CORES if core not in LACKING.get(size, ())]
     assert max(counts) / min(counts) < 1.01
 
 
@@ -278,7 +307,10 @@ def test_rotary_attention_depends_on_distance_alone():
     (dict(core="transformr"), "no core 'transformr': choose one of"),
     (dict(size="large"), "no size 'large': choose one of"),
     (dict(regime="open"), "no regime 'open'"),
-    (dict(core="mamba", regime="as_reported"), "no regime as_reported"),
+    *[(dict(core=core, size="matched-3m", regime="as_reported"), f"the core {core} has no regime as_reported")
+      for core in CORES if core not in AS_REPORTED],
+    *[(dict(core=core, size=size), f"the core {core} has no size {size}: choose matched-3m")
+      for size in LACKING for core in LACKING[size]],
     (dict(conditioning="suffix"), "no conditioning 'suffix': choose pooled or prefix")])
 def test_unknown_names_are_one_clear_line(change, words):
     with pytest.raises(ValueError, match=words) as error:

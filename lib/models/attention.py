@@ -9,7 +9,9 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .conv import GroupedConv
 from .linear import Linear, by_kernel
+from .parallel import Parallel
 from .scan import FAST, _exp
 
 
@@ -119,12 +121,18 @@ def _attend(q, cache, frames, y):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and a ReLU feed-forward, each with a residual; norms after (the seed) or before (`pre_norm`)."""
+    """Attention and a ReLU feed-forward, each with a residual; norms after (the seed) or before (`pre_norm`).
 
-    def __init__(self, width: int, heads: int, hidden: int, causal: bool, pre_norm: bool, rotary: bool):
+    `kernel` puts a causal convolution beside attention, fused with it by one linear layer: just what the hybrid puts
+    beside Mamba, so that it can be told what the convolution adds to either.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, causal: bool, pre_norm: bool, rotary: bool,
+                 kernel: int | None = None):
         super().__init__()
         self.pre_norm = pre_norm
-        self.attention = Attention(width, heads, causal, rotary)
+        attention = Attention(width, heads, causal, rotary)
+        self.attention = Parallel(width, attention=attention, conv=GroupedConv(width, kernel)) if kernel else attention
         self.up, self.down = Linear(width, hidden), Linear(hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
 
@@ -135,13 +143,13 @@ class TransformerLayer(nn.Module):
         x = self.norm1(x + attend(x))
         return self.norm2(x + self.down(F.relu(self.up(x))))
 
-    def forward(self, x: Tensor, state: AttentionState | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: AttentionState | list | None = None) -> Tensor:
         return self._wrap(x, lambda y: self.attention(y, state))
 
-    def initial_state(self, batch: int, frames: int) -> AttentionState:
+    def initial_state(self, batch: int, frames: int) -> AttentionState | list:
         return self.attention.initial_state(batch, frames)
 
-    def step(self, x: Tensor, state: AttentionState) -> Tensor:
+    def step(self, x: Tensor, state: AttentionState | list) -> Tensor:
         return self._wrap(x, lambda y: self.attention.step(y, state))
 
     def state_numbers(self, frames: int) -> int:

@@ -7,11 +7,14 @@ of one sequence weighs after so many frames.
 """
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
 from .attention import TransformerLayer
-from .conv import MambaConvBlock
+from .conv import ConvLayer
+from .mamba_conv import MambaConvBlock
+from .pointwise import PointwiseLayer
 
 
 @dataclass(frozen=True)
@@ -58,29 +61,60 @@ def transformer(size: str, width: int, causal: bool) -> Core:
     return Core([TransformerLayer(width, 8, hidden, causal, modern, modern) for _ in range(layers)], width, modern, causal)
 
 
-def mamba_conv(size: str, width: int, causal: bool) -> Core:
-    layers, d_inner, modern = {"seed": (1, 512, False), "matched-3m": (5, 560, True)}[size]
-    return Core([MambaConvBlock(width, 3, not causal, modern, d_inner) for _ in range(layers)], width, modern, causal)
+def transformer_conv(size: str, width: int, causal: bool) -> Core:
+    return Core([TransformerLayer(width, 8, 720, causal, True, True, kernel=3) for _ in range(4)], width, True, causal)
+
+
+def mamba_conv(size: str, width: int, causal: bool, kernels: tuple[int, ...] = (3,),
+               matched: tuple[int, ...] = (560,) * 5) -> Core:
+    d_inners, modern = {"seed": ((512,), False), "matched-3m": (matched, True)}[size]
+    return Core([MambaConvBlock(width, kernels, not causal, modern, d) for d in d_inners], width, modern, causal)
 
 
 def mamba(size: str, width: int, causal: bool) -> Core:
-    if not causal:
-        raise ValueError("the core mamba is causal by nature: there is no regime as_reported for it")
     layers, d_inner, modern = {"seed": (1, 512, False), "matched-3m": (7, 528, True)}[size]
-    return Core([MambaConvBlock(width, None, False, modern, d_inner) for _ in range(layers)], width, modern, causal)
+    return Core([MambaConvBlock(width, (), False, modern, d_inner) for _ in range(layers)], width, modern, causal)
 
 
+def conv(size: str, width: int, causal: bool) -> Core:
+    """Output t is made of frames t - 48 to t, two thirds of a second; at every size the transformer's parameters."""
+    return Core([ConvLayer(width, 7, 656) for _ in range(8)], width, True, causal)
+
+
+def pointwise(size: str, width: int, causal: bool) -> Core:
+    """Output t is made of frame t; at every size the transformer's parameters."""
+    return Core([PointwiseLayer(width, 1536) for _ in range(4)], width, True, causal)
+
+
+# two convolutions, of the widths that the hybrid's author tried later, in place of one; 16 divides every d_inner, else
+# a row of a batch would lose the very bits that it has alone (torch takes what is left over by another softplus)
+WIDER = {
+    "mamba_conv_3_5": partial(mamba_conv, kernels=(3, 5), matched=(432,) * 5),
+    "mamba_conv_5_7": partial(mamba_conv, kernels=(5, 7), matched=(400, 400, 400, 384, 384)),
+    "mamba_conv_7_9": partial(mamba_conv, kernels=(7, 9), matched=(352,) * 5),
+    "mamba_conv_9_11": partial(mamba_conv, kernels=(9, 11), matched=(320,) * 5),
+}
 CORES: dict[str, Callable[[str, int, bool], Core]] = {
     "transformer": transformer,
     "mamba_conv": mamba_conv,
     "mamba": mamba,
+    "conv": conv,
+    "transformer_conv": transformer_conv,
+    "pointwise": pointwise,
+    **WIDER,
 }
+AS_REPORTED = ("transformer", "mamba_conv")     # the seed's cores; the others are causal alone
+LACKING: dict[str, tuple[str, ...]] = {"seed": ("transformer_conv", *WIDER)}    # ablations ask for equal parameters
 
 
 def build_core(name: str, size: str, causal: bool) -> Core:
-    """The core of that name and size; one line of error where either is unknown."""
+    """The core of that name and size; one line of error where either is unknown, or they do not go together."""
     if name not in CORES:
         raise ValueError(f"no core {name!r}: choose one of {', '.join(CORES)}")
     if size not in SIZES:
         raise ValueError(f"no size {size!r}: choose one of {', '.join(SIZES)}")
+    if name in LACKING.get(size, ()):
+        raise ValueError(f"the core {name} has no size {size}: choose matched-3m")
+    if not causal and name not in AS_REPORTED:
+        raise ValueError(f"the core {name} has no regime as_reported: choose causal")
     return CORES[name](size, SIZES[size].width, causal)

@@ -2,7 +2,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .conv import MambaConvBlock
+from .mamba_conv import MambaConvBlock
 
 
 class MambaConvTextEncoder(nn.Module):
@@ -20,7 +20,7 @@ class MambaConvTextEncoder(nn.Module):
         super().__init__()
         self.padding = vocabulary
         self.embedding = nn.Embedding(vocabulary + 1, text_width, padding_idx=vocabulary)
-        self.block = MambaConvBlock(text_width, kernel=3, look_ahead=True)
+        self.block = MambaConvBlock(text_width, kernels=(3,), look_ahead=True)
         self.project = nn.Linear(text_width, width)
 
     def _scaled(self, encoded: Tensor) -> Tensor:                       # (…, text width) to (…, width)
