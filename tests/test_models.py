@@ -311,7 +311,7 @@ def test_rotary_attention_depends_on_distance_alone():
       for core in CORES if core not in AS_REPORTED],
     *[(dict(core=core, size=size), f"the core {core} has no size {size}: choose matched-3m")
       for size in LACKING for core in LACKING[size]],
-    (dict(conditioning="suffix"), "no conditioning 'suffix': choose pooled or prefix")])
+    (dict(conditioning="suffix"), "no conditioning 'suffix': choose one of pooled, prefix")])
 def test_unknown_names_are_one_clear_line(change, words):
     with pytest.raises(ValueError, match=words) as error:
         CodecLM(ModelConfig(**change))
