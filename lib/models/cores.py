@@ -24,7 +24,7 @@ class Size:
     positions: int | None = None    # learned positions in the shell; without them any length works
 
 
-SIZES = {"seed": Size(positions=1000), "matched-3m": Size()}
+SIZES = {"seed": Size(positions=1000), "matched-3m": Size(), "matched-1m": Size(width=192, text_width=96)}
 
 
 class Core(nn.Module):
@@ -57,33 +57,36 @@ class Core(nn.Module):
 
 
 def transformer(size: str, width: int, causal: bool) -> Core:
-    layers, hidden, modern = {"seed": (6, 512, False), "matched-3m": (4, 1024, True)}[size]
+    layers, hidden, modern = {"seed": (6, 512, False), "matched-3m": (4, 1024, True), "matched-1m": (4, 512, True)}[size]
     return Core([TransformerLayer(width, 8, hidden, causal, modern, modern) for _ in range(layers)], width, modern, causal)
 
 
 def transformer_conv(size: str, width: int, causal: bool) -> Core:
-    return Core([TransformerLayer(width, 8, 720, causal, True, True, kernel=3) for _ in range(4)], width, True, causal)
+    hidden = {"matched-3m": 720, "matched-1m": 280}[size]
+    return Core([TransformerLayer(width, 8, hidden, causal, True, True, kernel=3) for _ in range(4)], width, True, causal)
 
 
 def mamba_conv(size: str, width: int, causal: bool, kernels: tuple[int, ...] = (3,),
                matched: tuple[int, ...] = (560,) * 5) -> Core:
-    d_inners, modern = {"seed": ((512,), False), "matched-3m": (matched, True)}[size]
+    d_inners, modern = {"seed": ((512,), False), "matched-3m": (matched, True), "matched-1m": ((400, 400, 384, 384), True)}[size]
     return Core([MambaConvBlock(width, kernels, not causal, modern, d) for d in d_inners], width, modern, causal)
 
 
 def mamba(size: str, width: int, causal: bool) -> Core:
-    layers, d_inner, modern = {"seed": (1, 512, False), "matched-3m": (7, 528, True)}[size]
+    layers, d_inner, modern = {"seed": (1, 512, False), "matched-3m": (7, 528, True), "matched-1m": (6, 352, True)}[size]
     return Core([MambaConvBlock(width, (), False, modern, d_inner) for _ in range(layers)], width, modern, causal)
 
 
 def conv(size: str, width: int, causal: bool) -> Core:
     """Output t is made of frames t - 48 to t, two thirds of a second; at every size the transformer's parameters."""
-    return Core([ConvLayer(width, 7, 656) for _ in range(8)], width, True, causal)
+    hidden = {"seed": 656, "matched-3m": 656, "matched-1m": 360}[size]
+    return Core([ConvLayer(width, 7, hidden) for _ in range(8)], width, True, causal)
 
 
 def pointwise(size: str, width: int, causal: bool) -> Core:
     """Output t is made of frame t; at every size the transformer's parameters."""
-    return Core([PointwiseLayer(width, 1536) for _ in range(4)], width, True, causal)
+    hidden = {"seed": 1536, "matched-3m": 1536, "matched-1m": 896}[size]
+    return Core([PointwiseLayer(width, hidden) for _ in range(4)], width, True, causal)
 
 
 # two convolutions, of the widths that the hybrid's author tried later, in place of one; 16 divides every d_inner, else
@@ -104,7 +107,8 @@ CORES: dict[str, Callable[[str, int, bool], Core]] = {
     **WIDER,
 }
 AS_REPORTED = ("transformer", "mamba_conv")     # the seed's cores; the others are causal alone
-LACKING: dict[str, tuple[str, ...]] = {"seed": ("transformer_conv", *WIDER)}    # ablations ask for equal parameters
+# ablations, which ask for equal parameters
+LACKING: dict[str, tuple[str, ...]] = {"seed": ("transformer_conv", *WIDER), "matched-1m": tuple(WIDER)}
 
 
 def build_core(name: str, size: str, causal: bool) -> Core:
