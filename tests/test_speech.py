@@ -52,6 +52,53 @@ def test_mel_cepstral_distortion_is_the_distance_of_smooth_spectra_in_decibels(m
     assert speech.mel_cepstral_distortion(np.zeros(1), np.zeros(1)) == pytest.approx(6)     # a cosine of 6 dB rms
 
 
+def test_warping_follows_a_slower_copy():
+    quick, slow, other = (said.audio for said in synthesise(
+        [Utterance(SAID[0].text), Utterance(SAID[0].text, rate=110), Utterance("dwa koty")]))
+    assert speech.warped_distortion(quick, quick) == 0 and speech.warped_pitch_error(quick, quick) == 0
+    warped = speech.warped_distortion(quick, slow)
+    assert len(slow) > 1.2 * len(quick) and warped < 0.6 * speech.mel_cepstral_distortion(quick, slow)
+    assert warped < speech.warped_distortion(quick, other)
+
+
+def test_the_cheapest_path_through_a_cost():
+    cost = np.array([[0, 9, 9, 9], [1, 9, 9, 9], [9, 0, 2, 9], [9, 9, 9, 0.]])
+    assert speech.warp(cost).tolist() == [[0, 0], [1, 0], [2, 1], [2, 2], [3, 3]]
+    assert speech.warp(np.zeros((1, 3))).tolist() == [[0, 0], [0, 1], [0, 2]]
+    assert speech.warp(np.zeros((3, 3))).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_warped_pitch_error_is_the_interval_in_cents():
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    low, high = (sum(np.sin(2 * np.pi * f * k * time) / k for k in range(1, 9)) for f in (150, 150 * 2 ** (100 / 1200)))
+    assert speech.warped_pitch_error(0.1 * low, 0.1 * high[:16_000]) == pytest.approx(100, abs=3)
+    assert speech.warped_pitch_error(low, np.zeros(5000)) is None
+
+
+@pytest.mark.parametrize("samples", [1, 300, 5000])
+def test_warped_measures_of_next_to_nothing(samples):
+    audio = next(synthesise(SAID[:1])).audio
+    for other in (np.zeros(samples, np.float32), audio[5000:5000 + samples]):
+        assert np.isfinite(speech.warped_distortion(audio, other)) and speech.warped_distortion(audio, other) > 0
+        assert (speech.warped_pitch_error(audio, other) or 0) >= 0
+    assert speech.warped_distortion(np.zeros(samples), audio) is None
+
+
+@pytest.mark.parametrize("a, b, edits", [("", "", 0), ("kot", "kot", 0), ("", "kot", 3), ("kot", "", 3), ("kot", "kto", 2),
+                                         ("kitten", "sitting", 3), ("intention", "execution", 5), ("ab", "ba", 2)])
+def test_edit_distance(a, b, edits):
+    assert speech.edit_distance(a, list(b)) == edits
+
+
+def test_phoneme_error_weighs_sentences_by_their_length():
+    references = [["k", "ɔ", "t"], ["a"]]
+    assert speech.phoneme_error(references, references) == 0
+    assert speech.phoneme_error(references, [["k", "ɔ", "t", "ɨ"], []]) == 2 / 4
+    assert speech.phoneme_error([["a"]], [["b", "c", "d"]]) == 3
+    with pytest.raises(ValueError):
+        speech.phoneme_error(references, [[]])
+
+
 def test_log_mel_finds_a_tone_where_it_is():
     tone = np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     mel = speech.log_mel(tone)

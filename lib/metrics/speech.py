@@ -1,9 +1,16 @@
 """What one waveform says of another: mel spectrograms, intelligibility, spectral distance, token agreement."""
+from collections.abc import Sequence
+
 import numpy as np
 import parselmouth
+from numba import njit
 from pystoi import stoi as _stoi
 from scipy.fft import dct
 from scipy.signal import resample_poly, stft
+from scipy.spatial.distance import cdist
+
+MEL_STEP = 320 / 24_000     # seconds between the frames of log_mel
+CEPSTRAL_DB = 10 * np.sqrt(2) / np.log(10)      # dB for a Euclidean distance of cepstra (Kubichek 1993)
 
 
 def mel_filterbank(bands: int, window: int, rate: int = 24_000) -> np.ndarray:
@@ -36,10 +43,14 @@ def pesq(reference: np.ndarray, other: np.ndarray) -> float:
     return float(measure(16_000, *(resample_poly(x[:length], 2, 3) for x in (reference, other)), "wb"))
 
 
+def _pitch(audio: np.ndarray, rate: int) -> parselmouth.Pitch:
+    audio = np.pad(audio.astype(float), (0, max(0, rate // 10 - len(audio))))       # Praat refuses less than 50 ms
+    return parselmouth.Sound(audio, rate).to_pitch_ac(time_step=0.01, pitch_floor=60, pitch_ceiling=600)
+
+
 def pitch(audio: np.ndarray, rate: int = 24_000) -> np.ndarray:
     """F0 in Hz every 10 ms (frames,), 0 where unvoiced, by autocorrelation (Boersma 1993)."""
-    return parselmouth.Sound(audio.astype(float), rate).to_pitch_ac(
-        time_step=0.01, pitch_floor=60, pitch_ceiling=600).selected_array["frequency"]
+    return _pitch(audio, rate).selected_array["frequency"]
 
 
 def pitch_error(reference: np.ndarray, other: np.ndarray) -> float | None:
@@ -47,23 +58,96 @@ def pitch_error(reference: np.ndarray, other: np.ndarray) -> float | None:
     they never are together."""
     a, b = (pitch(x) for x in (reference, other))
     frames = min(len(a), len(b))
-    a, b = a[:frames], b[:frames]
+    return _cents(a[:frames], b[:frames])
+
+
+def _cents(a: np.ndarray, b: np.ndarray) -> float | None:
     voiced = (a > 0) & (b > 0)
     return float(np.sqrt(np.mean((1200 * np.log2(a[voiced] / b[voiced])) ** 2))) if voiced.any() else None
 
 
-def mel_cepstral_distortion(reference: np.ndarray, other: np.ndarray, coefficients: int = 13) -> float:
-    """MCD in dB of aligned signals over cepstral coefficients 1..13 (Kubichek 1993); no time warping.
+def _cepstra(reference: np.ndarray, other: np.ndarray, coefficients: int = 13) -> tuple[np.ndarray, np.ndarray]:
+    """Cepstral coefficients 1..13 of both signals, each (frames, 13).
 
     What lies 60 dB under the reference's peak is silence in both: a codec's hiss there would outweigh all speech.
     """
     mels = [log_mel(x) for x in (reference, other)]
     floor = mels[0].max() - 60
     # c_m of log|S| = c_0 / 2 + sum c_m cos: then MCD is the root mean square difference of the smoothed spectra in dB
-    a, b = (dct(np.maximum(mel, floor) * np.log(10) / 20, axis=0)[1:coefficients + 1] / len(mel) for mel in mels)
-    frames = min(a.shape[1], b.shape[1])
-    difference = a[:, :frames] - b[:, :frames]
-    return float(10 / np.log(10) * np.sqrt(2 * (difference ** 2).sum(0)).mean())
+    a, b = (dct(np.maximum(mel, floor) * np.log(10) / 20, axis=0)[1:coefficients + 1].T / len(mel) for mel in mels)
+    return a, b
+
+
+def mel_cepstral_distortion(reference: np.ndarray, other: np.ndarray) -> float:
+    """MCD in dB of aligned signals over cepstral coefficients 1..13 (Kubichek 1993); no time warping."""
+    a, b = _cepstra(reference, other)
+    frames = min(len(a), len(b))
+    return float(CEPSTRAL_DB * np.linalg.norm(a[:frames] - b[:frames], axis=1).mean())
+
+
+@njit(cache=True)
+def warp(cost: np.ndarray) -> np.ndarray:
+    """The cheapest path (steps, 2) through a cost (n, m) from corner to corner, each step on by one in either or both
+    (dynamic time warping, Sakoe & Chiba 1978; all steps weigh the same)."""
+    n, m = cost.shape
+    total = np.full((n + 1, m + 1), np.inf)
+    total[0, 0] = 0
+    for i in range(n):
+        for j in range(m):
+            total[i + 1, j + 1] = cost[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
+    path, i, j, step = np.empty((n + m - 1, 2), np.int64), n - 1, m - 1, n + m - 2
+    path[step] = i, j
+    while i or j:
+        both, first, second = total[i, j], total[i, j + 1], total[i + 1, j]
+        if both <= first and both <= second:
+            i, j = i - 1, j - 1
+        elif first <= second:
+            i -= 1
+        else:
+            j -= 1
+        step -= 1
+        path[step] = i, j
+    return path[step:]
+
+
+def _warped(reference: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The path (steps, 2) along which the frames of two signals are most alike, and their distances in dB (steps,)."""
+    cost = CEPSTRAL_DB * cdist(*_cepstra(reference, other))
+    path = warp(cost)
+    return path, cost[path[:, 0], path[:, 1]]
+
+
+def warped_distortion(reference: np.ndarray, other: np.ndarray) -> float | None:
+    """MCD in dB, mean over the path that warps the time of one signal to the other's; None for a silent reference."""
+    return float(_warped(reference, other)[1].mean()) if reference.any() else None
+
+
+def warped_pitch_error(reference: np.ndarray, other: np.ndarray, rate: int = 24_000) -> float | None:
+    """Root mean square difference of F0 in cents along the path of `warped_distortion`, over what is voiced in both;
+    None where nothing is."""
+    path, _ = _warped(reference, other)
+    found = []
+    for audio, frames in zip((reference, other), path.T):
+        contour = _pitch(audio, rate)
+        nearest = np.abs(contour.xs() - MEL_STEP * frames[:, None]).argmin(1)
+        found.append(contour.selected_array["frequency"][nearest])
+    return _cents(*found)
+
+
+def edit_distance(a: Sequence, b: Sequence) -> int:
+    """The fewest insertions, deletions and substitutions that make one sequence the other (Levenshtein 1966)."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        corner, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
+    return row[-1]
+
+
+def phoneme_error(references: Sequence[Sequence[str]], heard: Sequence[Sequence[str]]) -> float:
+    """Edits per phoneme of the references, over all sentences together: it may pass 1."""
+    edits = sum(edit_distance(a, b) for a, b in zip(references, heard, strict=True))
+    return edits / sum(map(len, references))
 
 
 def token_match(reference: np.ndarray, generated: np.ndarray) -> float:
