@@ -59,6 +59,7 @@ def test_warping_follows_a_slower_copy():
     warped = speech.warped_distortion(quick, slow)
     assert len(slow) > 1.2 * len(quick) and warped < 0.6 * speech.mel_cepstral_distortion(quick, slow)
     assert warped < speech.warped_distortion(quick, other)
+    assert speech.warped_pitch_error(quick, slow) < 0.3 * speech.pitch_error(quick, slow)
 
 
 def test_the_cheapest_path_through_a_cost():
