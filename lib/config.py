@@ -63,14 +63,14 @@ class TrainConfig:
 class SpeechConfig:
     """Training on many phrases, to be judged on sentences never heard: warm-up, constant rate, linear cool-down."""
     model: ModelConfig = ModelConfig(size="matched-1m", pattern="delay", conditioning="word")
-    steps: int = 600
-    batch: int = 12                 # phrases a step
-    learning_rate: float = 2.5e-3
-    warmup: int = 30                # steps
+    steps: int = 1200
+    batch: int = 8                  # phrases a step
+    learning_rate: float = 2e-3
+    warmup: int = 50                # steps
     cooldown: float = 0.25          # share of the steps
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
-    validate_every: int = 50        # steps
+    validate_every: int = 100       # steps
     seed: int = 0
 
 
@@ -101,20 +101,21 @@ class Study:
     judged: int = 60                # at most so many validation and test sentences
     speech_cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba", "pointwise")
     speech_size: str = "matched-1m"
+    speech_codebooks: int = 2       # enough to be understood; each one more is a quarter of the time
     alignment: str = "word"         # the headline's conditioning
     units: str = "characters"       # of the text, or phonemes
     speech_seeds: int = 3
-    speech_steps: int = 600
-    rates: tuple[float, ...] = (1e-3, 2.5e-3, 5e-3)     # learning rates that each core chooses from
-    rate_steps: int = 150           # of each of the runs that it chooses by
+    speech_steps: int = 1200
+    rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)       # learning rates that each core chooses from
+    rate_steps: int = 200           # of each of the runs that it chooses by
     control_steps: int = 0          # of the control at equal time; 0: none
     short_steps: int = 300          # of the runs around the headline, one seed
     strengths: tuple[str, ...] = () # other conditionings
     more_cores: tuple[str, ...] = ()
     other_sizes: tuple[str, ...] = ()
     spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's first seeds say
-    hearing: int = 900              # sentences that the recogniser learns from
-    hearing_steps: int = 800
+    hearing: int = 600              # sentences that the recogniser learns from
+    hearing_steps: int = 500
     processes: int = 5              # fresh processes behind a headline timing
     repeats: int = 6                # timed repeats of each core in each process
     frames: int = 300               # length of the headline timing: 4 seconds
@@ -153,10 +154,10 @@ STUDIES = {s.name: s for s in (
           phrases=60, judged=6, speech_cores=("transformer", "pointwise"), speech_seeds=2, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix", "word"), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
-    Study("standard", phrases=1400, control_steps=1000, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
+    Study("standard", phrases=1400, control_steps=2000, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
           more_cores=("conv", "transformer_conv"), other_sizes=("matched-3m",)),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=8000, speech_seeds=5, speech_steps=6000,
-          speech_size="matched-3m", rate_steps=600, control_steps=9000, short_steps=3000,
+          speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,
           strengths=("pooled", "prefix", "utterance", "word", "phoneme", "neighbours"), other_sizes=("seed", "matched-1m"),
           more_cores=("conv", "transformer_conv", "mamba_conv_3_5", "mamba_conv_5_7", "mamba_conv_7_9", "mamba_conv_9_11"),
           lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),

@@ -36,7 +36,7 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
     """A run of the study: the headline's, where nothing else is said."""
     conditioning = conditioning or study.alignment
     units = units or ("phonemes" if conditioning in ONLY_PHONEMES else study.units)
-    return SpeechConfig(model_config(data, core, conditioning, units, size=study.speech_size, codebooks=study.codebooks),
+    return SpeechConfig(model_config(data, core, conditioning, units, size=study.speech_size, codebooks=study.speech_codebooks),
                         **{"steps": study.speech_steps, **fields})
 
 
@@ -60,7 +60,8 @@ def part(study: Study, data: Data, name: str, core: str, rate: float) -> list[Sp
     return {
         "headline": [one(seed=seed) for seed in range(study.speech_seeds)] if main else [],
         "time": [one(steps=study.control_steps)] if core == "pointwise" and study.control_steps else [],
-        "strengths": [one(conditioning=c, steps=short) for c in study.strengths] if main else [],
+        # these come before the learning rates are chosen, at the strength that they find
+        "strengths": [base(study, data, core, c, steps=short) for c in study.strengths] if main else [],
         "units": [one(units="phonemes", steps=short)] if main and study.strengths and study.units == "characters" else [],
         "cores": [one(steps=short)] if not main else [],
         "sizes": [replace(run, model=replace(run.model, size=size)) for run in [one(steps=short)]
@@ -110,8 +111,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...], parts: tuple[str, ...]
     data, judge = load_data(speech), Judge.of(speech)
     records.note(study.label, "recogniser", [judge.record])
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
-    rate = {}
-    for core in cores:
+    rate = dict.fromkeys(cores, 0.0)
+    for core in cores if parts != ("strengths",) else ():
         like = core if core in study.speech_cores else study.speech_cores[0]    # whose rate it takes
         found = run_all(rates(study, data, like), speech, data, None, f"{like}, learning rates")
         rate[core] = best_rate(found)

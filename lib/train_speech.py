@@ -34,8 +34,8 @@ class Speech:
     test: int = 54
     voice: str = "pl"
     codec: str = "embedded"
-    hearing: int = 900          # sentences of the recogniser's
-    hearing_steps: int = 800
+    hearing: int = 600          # sentences of the recogniser's
+    hearing_steps: int = 500
 
 
 @dataclass(frozen=True)
