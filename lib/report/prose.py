@@ -143,14 +143,20 @@ def limits(report: Report) -> list[str]:
     language = corpus["language"] or "not named"
     seeds = min(len(runs) for runs in report.causal.values())
     clips = "One memorised clip shows" if s.clips == 1 else f"{s.clips} memorised clips show"
-    words = [f"{clips} that a model can memorise, not how it speaks: nothing here is about the quality of speech for new text.",
+    speech = report.speech.get("headline")
+    new = "of new text only the study of speech says anything" if speech else "nothing here is about speech for new text"
+    words = [f"{clips} that a model can memorise, not how it speaks: {new}.",
              f"The speech is {corpus['speech']}, {'voice ' + corpus['voice'] if 'voice' in corpus else 'language ' + language}; "
              + (f"its codes are those of codec {report.codec_quality.result['codec']}, which sets the ceiling of every sound."
                 if report.codec_quality else "the codec that made its codes was not measured."),
              f"{seeds} seed{'s' * (seeds > 1)} for each causal core" + (": wide intervals." if seeds > 1 else ": no verdict.")
              + " One seed as reported: numbers, no verdict.",
              "The seed's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
-             "Learning rate and schedule are the seed's for every core; none was tuned."]
+             "Of memorising, learning rate and schedule are the seed's for every core; none was tuned."]
+    if speech:
+        words.append(f"The study of speech has one voice, {len(report.study.rates)} learning rates to choose from, "
+                     f"{speech[0].identity['config']['steps']:,} steps: what more data, larger models and longer training "
+                     "would change is not measured; the pauses and phonemes of a text are espeak-ng's.")
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
     if report.bench:

@@ -14,14 +14,14 @@ from ..records import Record
 from .claims import METRICS, Comparison, Results, Sample, compare
 from .figures import colour
 from .listening import players
-from .results import Report
+from .results import Report, step_samples
 
 HEADLINE = ("phoneme_error_given", "phoneme_error_predicted", "held_out_loss")
 
 
 def error(rows: pd.DataFrame) -> float:
-    """Phoneme errors per phoneme over all sentences."""
-    return rows.errors.sum() / rows.phonemes.sum()
+    """Phoneme errors per phoneme over all sentences; nan where there is none."""
+    return rows.errors.sum() / rows.phonemes.sum() if len(rows) else np.nan
 
 
 def runs(report: Report) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def runs_table(report: Report) -> pd.DataFrame:
     return pd.DataFrame([{
         "part": r.part, "core": r.core, "size": r.size, "conditioning": r.conditioning, "units": r.units, "steps": r.steps,
         "seed": r.seed, "learning rate": f"{r.rate:g}", "durations": r.durations or "its own",
-        "phoneme error": f"{100 * r.error:.1f} %", "on validation": f"{100 * r.validation:.1f} %",
+        "phoneme error": f"{100 * r.error:.1f} %", "on validation": "not measured" if np.isnan(r.validation) else f"{100 * r.validation:.1f} %",
         "held-out loss": f"{r.loss:.3f}", "run": r.said} for r in runs(report).itertuples()])
 
 
@@ -219,6 +219,10 @@ def cost_and_quality(report: Report) -> Figure:
              "decoding state after 4 s (kB)": lambda r: r.result["state_bytes"]["300"] / 1e3,
              "after 64 s (kB)": lambda r: r.result["state_bytes"]["4800"] / 1e3,
              "training, CPU ms per frame": lambda r: 1e3 * sum(r.result["cpu_seconds"]) / sum(r.result["frames"])}
+    if report.steps_speech:
+        times = step_samples(report.steps_speech)
+        costs["decoding, ms per frame"] = lambda r: np.mean([
+            one.value for one in times[r.identity["config"]["model"]["core"], "decode_ms"]])
     figure, axes = plt.subplots(1, len(costs), figsize=(3.1 * len(costs), 3.8), sharey=True)
     for axis, (label, value) in zip(axes, costs.items()):
         for core, rows in mine.groupby("core", sort=False):

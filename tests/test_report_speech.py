@@ -1,0 +1,117 @@
+"""The study of speech in the report, on made-up runs: tables, figures and the computed answer."""
+from dataclasses import asdict
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import records
+from lib.config import ModelConfig, SpeechConfig, study
+from lib.report import speech
+from lib.report.results import Report
+
+CORES = ("transformer", "mamba_conv", "mamba", "pointwise")
+
+
+def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "word") -> tuple[list, list]:
+    """Training runs, a seed each, and what they said: so many errors among 100 phonemes with given durations."""
+    trained, said = [], []
+    for seed, wrong in enumerate(errors):
+        config = SpeechConfig(ModelConfig(core, "matched-1m", conditioning=conditioning), steps=steps, seed=seed)
+        points = [{"step": step, "loss": 6 - step / 20 + wrong / 100, "per_codebook": [0.1, 0.2]} for step in (steps // 2, steps)]
+        run = records.save("speech", {"config": asdict(config)}, {
+            "validation": points, "test": {"loss": 5 + wrong / 100, "per_codebook": [0.3, 0.1]}, "cpu_seconds": [0.5] * steps,
+            "frames": [1000] * steps, "train_frames": 75 * 60 * 10, "core_parameters": 1000, "parameters": 2000,
+            "training_flops_per_frame": 1e6, "state_bytes": {"300": 1000, "4800": 2000}})
+        rows = [{"id": "t", "split": split, "durations": durations, "text": "kot <b>", "phonemes": 100, "errors": wrong + more,
+                 "heard": "k ɔ t", "mcd_db": 3.0, "f0_cents": 20.0, "ended": True}
+                for split, durations, more in (("test", "given", 0), ("test", "predicted", 2), ("validation", "given", 1))]
+        trained.append(run)
+        said.append(records.save("said", {"run": run.key}, {"train": run.name, "config": asdict(config), "rows": rows,
+                                                            "shuffled_text": 0.9, "judge": "recogniser/x"}))
+    return trained, said
+
+
+@pytest.fixture
+def report() -> Report:
+    made = Report(study("standard"))
+    made.corpus = records.save("corpus", {}, {"speech": "made-up speech"})
+    made.bounds = records.save("bounds", {}, {"rows": [
+        {"id": "t", "what": what, "text": "kot <b>", "phonemes": 100, "errors": errors, "mcd_db": 1.0, "f0_cents": 5.0}
+        for what, errors in (("speech", 1), ("codec", 2), ("untrained", 99))]})
+    for core, errors in zip(CORES, ([20, 22, 21], [10, 11, 12], [20, 23, 19], [50, 52, 49])):
+        for kind, group in zip((made.speech, made.said), runs_of(core, errors)):
+            kind.setdefault("headline", []).extend(group)
+    return made
+
+
+def test_the_answer_names_who_is_ahead_and_by_how_much(report):
+    first, second, control, hybrid = speech.answer(report)
+    assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in first and "mamba_conv 11.0 %" in first and "23.0 %" in second
+    assert control.startswith("Does the task need a core?") and "mamba_conv is ahead in phoneme errors" in control
+    assert hybrid.startswith("Does the hybrid win?") and "10 points" in hybrid and "10 minutes of one voice" in hybrid
+    assert "mamba_conv is ahead in phoneme errors on unseen sentences with given durations" in hybrid
+
+
+def test_a_hybrid_that_loses_is_said_to_lose(report):
+    swapped = {"transformer": "mamba_conv", "mamba_conv": "transformer"}
+    for kind in (report.speech, report.said):
+        for run in kind["headline"]:
+            config = run.identity.get("config") or run.result["config"]
+            config["model"]["core"] = swapped.get(config["model"]["core"], config["model"]["core"])
+    hybrid = speech.answer(report)[3]
+    assert "transformer is ahead in phoneme errors" in hybrid and "mamba_conv is ahead" not in hybrid
+
+
+def test_cores_that_are_alike_are_not_separated(report):
+    found = {(c.a, c.b, c.metric): c for c in speech.comparisons(report)}
+    alike = found["mamba", "transformer", "phoneme_error_given"]
+    assert alike.outcome == "not separated" and alike.winner is None
+    assert found["pointwise", "transformer", "phoneme_error_given"].winner == "transformer"
+    tested = [c for c in found.values() if c.p is not None]
+    assert len(tested) == 15 and all(c.p >= 0 for c in tested)           # adjusted together
+
+
+def test_one_seed_gives_numbers_and_no_verdict(report):
+    for kind in (report.speech, report.said):
+        kind["headline"] = kind["headline"][::3]
+    assert {c.outcome for c in speech.comparisons(report)} == {"no verdict"}
+    assert "20.0 % (one seed)" in speech.answer(report)[0]
+    assert "Neither is ahead" in speech.answer(report)[3]
+
+
+def test_tables_show_every_core_the_bounds_and_every_run(report):
+    table = speech.headline_table(report)
+    assert list(table.core) == [*CORES, "the speech itself", "after the codec", "an untrained model",
+                                "what was said for another sentence"]
+    assert list(table["phoneme error, given durations"])[-4:] == ["1.0 %", "2.0 %", "99.0 %", "90.0 %"]
+    assert len(speech.runs_table(report)) == 24 and set(speech.runs_table(report).durations) == {"given", "predicted"}
+
+
+def test_the_learning_rate_with_the_least_validation_loss_is_marked(report):
+    config = SpeechConfig(ModelConfig("mamba", "matched-1m"))
+    report.speech["rates"] = [
+        records.save("speech", {"config": asdict(config) | {"learning_rate": rate}}, {"validation": [{"step": 1, "loss": loss}]})
+        for rate, loss in ((1e-3, 5.5), (2e-3, 5.25), (4e-3, 5.75))]
+    row, = speech.rates_table(report).to_dict("records")
+    assert row == {"core": "mamba", "0.001": "5.500", "0.002": "5.250", "0.004": "5.750", "chosen": "0.002"}
+
+
+def test_figures_draw_every_run(report):
+    for core in CORES:
+        for conditioning in ("prefix", "word", "neighbours"):
+            for kind, group in zip((report.speech, report.said), runs_of(core, [30], 20, conditioning)):
+                kind.setdefault("strengths", []).extend(group)
+    curves = speech.curves(report)
+    assert len(curves.axes[0].lines) == len(curves.axes[1].lines) == 12
+    given, predicted = speech.against_strength(report).axes
+    assert [t.get_text() for t in given.get_xticklabels()] == ["prefix", "word", "neighbours"]
+    assert len(given.lines) == len(predicted.lines) == 4
+    assert all(sum(len(line.get_xdata()) for line in axis.lines) == 12 for axis in speech.cost_and_quality(report).axes)
+    plt.close("all")
+
+
+def test_errors_are_counted_over_all_phonemes_not_averaged_over_sentences():
+    assert speech.error(pd.DataFrame({"errors": [1, 0], "phonemes": [10, 90]})) == pytest.approx(0.01)
+    assert np.isclose(speech.error(pd.DataFrame({"errors": [1], "phonemes": [4]})), 0.25)
