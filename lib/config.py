@@ -63,7 +63,7 @@ class TrainConfig:
 class SpeechConfig:
     """Training on many phrases, to be judged on sentences never heard: warm-up, constant rate, linear cool-down."""
     model: ModelConfig = ModelConfig(size="matched-1m", pattern="delay", conditioning="word")
-    steps: int = 1200
+    steps: int = 700
     batch: int = 8                  # phrases a step
     learning_rate: float = 2e-3
     warmup: int = 50                # steps
@@ -98,16 +98,16 @@ class Study:
     codec_voices: int = 6           # voices it never heard, which say a quarter of them
     recordings: str | None = None   # a folder of folders of recorded speech on which it is measured too
     phrases: int = 0                # texts of the study of speech; 0: there is none
-    judged: int = 60                # at most so many validation and test sentences
+    judged: int = 32                # at most so many validation and test sentences
     speech_cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba", "pointwise")
     speech_size: str = "matched-1m"
     speech_codebooks: int = 2       # enough to be understood; each one more is a quarter of the time
     alignment: str = "word"         # the headline's conditioning
     units: str = "characters"       # of the text, or phonemes
     speech_seeds: int = 3
-    speech_steps: int = 1200
+    speech_steps: int = 700
     rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)       # learning rates that each core chooses from
-    rate_steps: int = 200           # of each of the runs that it chooses by
+    rate_steps: int = 120           # of each of the runs that it chooses by
     control_steps: int = 0          # of the control at equal time; 0: none
     short_steps: int = 300          # of the runs around the headline, one seed
     strengths: tuple[str, ...] = () # other conditionings
@@ -154,7 +154,7 @@ STUDIES = {s.name: s for s in (
           phrases=60, judged=6, speech_cores=("transformer", "pointwise"), speech_seeds=2, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix", "word"), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
-    Study("standard", phrases=1400, control_steps=2000, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
+    Study("standard", phrases=1400, control_steps=1200, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
           more_cores=("conv", "transformer_conv"), other_sizes=("matched-3m",)),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=8000, speech_seeds=5, speech_steps=6000,
           speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,

@@ -30,7 +30,8 @@ from .train_recogniser import Settings, load_recogniser, recognise, train_recogn
 from .train_speech import Data, Speech, load_speech, read_config
 
 BATCH = 16          # sentences said at once
-SOUNDS = 4          # sentences of a split whose sound is kept
+SOUNDS = 4          # test sentences whose sound is kept
+VALIDATION = 12     # validation sentences that are said
 LONG_TEXTS = 3      # of each length
 CODE = ("intelligibility.py", "generate.py", "metrics/speech.py")
 
@@ -99,7 +100,7 @@ def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> 
         passes = [("test", "", None), ("validation", "", None)]
     bar = progress_bar(len(passes), f"listening to {config.model.core}", unit="pass")
     for split, name, times in passes:
-        wanted = getattr(data, split)
+        wanted = data.test if split == "test" else data.validation[:VALIDATION]
         for number, (phrase, sound, (said, went)) in enumerate(
                 zip(wanted, references(wanted, speech.voice), say(model, wanted, times))):
             audio = judge.codec.decode(said)
