@@ -11,6 +11,7 @@ from . import records
 from .config import REPOSITORY, Study
 from .data.codec import Codec, load_codec
 from .data.phrases import plan, say
+from .data.text import encode
 from .generate import Sampling, speak
 from .models.codec_lm import CodecLM
 from .models.durations import Durations
@@ -29,7 +30,9 @@ class Speaker:
     voice: str
 
     def say(self, text: str, sampling: Sampling = Sampling()) -> np.ndarray:
-        """Audio (samples,) at 24 kHz of a text: its phonemes and pauses are espeak-ng's, their durations predicted."""
+        """Audio (samples,) at 24 kHz of a text: its phonemes and pauses are espeak-ng's, their durations predicted.
+        ValueError where the text cannot be spoken."""
+        encode(text)
         groups, _ = say(text, self.voice)
         (codes, _), = speak(self.model, [predicted_plan(self.durations, *plan(groups, self.model.config))], sampling)
         return self.codec.decode(codes)

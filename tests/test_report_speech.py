@@ -22,7 +22,7 @@ def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "
         points = [{"step": step, "loss": 6 - step / 20 + wrong / 100, "per_codebook": [0.1, 0.2]} for step in (steps // 2, steps)]
         run = records.save("speech", {"config": asdict(config)}, {
             "validation": points, "test": {"loss": 5 + wrong / 100, "per_codebook": [0.3, 0.1]}, "cpu_seconds": [0.5] * steps,
-            "frames": [1000] * steps, "train_frames": 75 * 60 * 10, "core_parameters": 1000, "parameters": 2000,
+            "frames": [1000] * steps, "train_frames": 75 * 60 * 10, "phrases": 200, "core_parameters": 1000, "parameters": 2000,
             "training_flops_per_frame": 1e6, "state_bytes": {"300": 1000, "4800": 2000}})
         rows = [{"id": "t", "split": split, "durations": durations, "text": "kot <b>", "phonemes": 100, "errors": wrong + more,
                  "heard": "k ɔ t", "mcd_db": 3.0, "f0_cents": 20.0, "ended": True}
@@ -37,6 +37,7 @@ def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "
 def report() -> Report:
     made = Report(study("standard"))
     made.corpus = records.save("corpus", {}, {"speech": "made-up speech"})
+    made.recogniser = records.save("recogniser", {}, {"test": {"error": {"speech": 0.005}}})
     made.bounds = records.save("bounds", {}, {"rows": [
         {"id": "t", "what": what, "text": "kot <b>", "phonemes": 100, "errors": errors, "mcd_db": 1.0, "f0_cents": 5.0}
         for what, errors in (("speech", 1), ("codec", 2), ("untrained", 99))]})
@@ -47,7 +48,8 @@ def report() -> Report:
 
 
 def test_the_answer_names_who_is_ahead_and_by_how_much(report):
-    first, second, control, hybrid = speech.answer(report)
+    how, first, second, control, hybrid = speech.answer(report)
+    assert "40 steps of 8 phrases" in how and "gets 0.5% of the phonemes" in how
     assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in first and "mamba_conv 11.0 %" in first and "23.0 %" in second
     assert control.startswith("Does the task need a core?") and "mamba_conv is ahead in phoneme errors" in control
     assert hybrid.startswith("Does the hybrid win?") and "10 points" in hybrid and "10 minutes of one voice" in hybrid
@@ -60,7 +62,7 @@ def test_a_hybrid_that_loses_is_said_to_lose(report):
         for run in kind["headline"]:
             config = run.identity.get("config") or run.result["config"]
             config["model"]["core"] = swapped.get(config["model"]["core"], config["model"]["core"])
-    hybrid = speech.answer(report)[3]
+    hybrid = speech.answer(report)[4]
     assert "transformer is ahead in phoneme errors" in hybrid and "mamba_conv is ahead" not in hybrid
 
 
@@ -77,8 +79,8 @@ def test_one_seed_gives_numbers_and_no_verdict(report):
     for kind in (report.speech, report.said):
         kind["headline"] = kind["headline"][::3]
     assert {c.outcome for c in speech.comparisons(report)} == {"no verdict"}
-    assert "20.0 % (one seed)" in speech.answer(report)[0]
-    assert "Neither is ahead" in speech.answer(report)[3]
+    assert "20.0 % (one seed)" in speech.answer(report)[1]
+    assert "Neither is ahead" in speech.answer(report)[4]
 
 
 def test_tables_show_every_core_the_bounds_and_every_run(report):

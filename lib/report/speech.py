@@ -61,12 +61,23 @@ def results(report: Report) -> Results:
 def scope(report: Report) -> str:
     """What the verdicts on speech are limited to."""
     run = report.speech["headline"][0]
+    config = run.identity["config"]
+    return (f"{run.result['train_frames'] / 75 / 60:.0f} minutes of one voice, size {config['model']['size']}, "
+            f"{config['steps']:,} steps, conditioning {config['model']['conditioning']}")
+
+
+def protocol(report: Report) -> str:
+    """How the study of speech was made, in one sentence."""
+    run = report.speech["headline"][0]
     config, e = run.identity["config"], run.environment
-    minutes = run.result["train_frames"] / 75 / 60
-    device = f"{e['cores']} CPU cores" if e["device"] == "cpu" else e["device"]
-    return (f"{minutes:.0f} minutes of one voice of {report.corpus.result['speech']}, size {config['model']['size']}, "
-            f"{config['steps']} steps of {config['batch']} phrases, conditioning {config['model']['conditioning']} "
-            f"({config['model']['units']}), utterances of at most 4 seconds, {device}")
+    model = config["model"]
+    device = f"{e['cores']} CPU cores, a run a core" if e["device"] == "cpu" else e["device"]
+    heard = report.recogniser.result["test"]["error"]
+    return (f"The study of speech: {report.corpus.result['speech']}, {run.result['phrases']:,} phrases of one voice, each of at "
+            f"most 4 seconds; {run.result['core_parameters'] / 1e6:.1f} million parameters a core; {model['codebooks']} codebooks, "
+            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases; conditioning "
+            f"{model['conditioning']}, {model['units']}; greedy decoding; {device}. The recogniser gets {heard['speech']:.1%} of "
+            f"the phonemes of the speech itself wrong.")
 
 
 def comparisons(report: Report) -> list[Comparison]:
@@ -82,7 +93,7 @@ def answer(report: Report) -> list[str]:
     if "headline" not in report.said:
         return []
     found, samples = comparisons(report), results(report)
-    words = []
+    words = [protocol(report)]
     for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
         means = {core: t_interval([s.value for s in samples[core, metric]])
                  for core in report.study.speech_cores if (core, metric) in samples}
