@@ -98,6 +98,9 @@ def test_the_learning_rate_with_the_least_validation_loss_is_marked(report):
         for rate, loss in ((1e-3, 5.5), (2e-3, 5.25), (4e-3, 5.75))]
     row, = speech.rates_table(report).to_dict("records")
     assert row == {"core": "mamba", "0.001": "5.500", "0.002": "5.250", "0.004": "5.750", "chosen": "0.002"}
+    assert speech.at_the_edge(report) == []
+    report.speech["rates"] = report.speech["rates"][1:]
+    assert "chosen for mamba is at the edge of those tried (0.002 to 0.004)" in speech.at_the_edge(report)[0]
 
 
 def test_figures_draw_every_run(report):

@@ -108,7 +108,8 @@ def test_the_rate_warms_up_stays_and_cools_down():
 
 
 @pytest.fixture
-def data() -> Data:
+def data(monkeypatch) -> Data:
+    monkeypatch.setattr("lib.train_durations.STEPS", 200)
     made = [phrase(n, 1 + n % 3) for n in range(14)]
     return Data(made[:10], made[10:12], made[12:], "c" * 64)
 

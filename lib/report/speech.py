@@ -149,6 +149,15 @@ def rates_table(report: Report) -> pd.DataFrame:
     return table.assign(chosen=[f"{rate:g}" for rate in best]).reset_index()
 
 
+def at_the_edge(report: Report) -> list[str]:
+    """The cores whose chosen learning rate is the least or the greatest of those tried, in words."""
+    table = rates_table(report)
+    tried = sorted((c for c in table.columns if c not in ("core", "chosen")), key=float)
+    edge = [row.core for row in table.itertuples() if row.chosen in (tried[0], tried[-1])] if len(tried) > 1 else []
+    return [f"The learning rate chosen for {', '.join(edge)} is at the edge of those tried ({tried[0]} to {tried[-1]}): a better "
+            "one may lie beyond."] if edge else []
+
+
 def runs_table(report: Report) -> pd.DataFrame:
     """Every run that was listened to, one by one."""
     return pd.DataFrame([{
