@@ -23,6 +23,10 @@ CONDITIONING = {
 ALIGNED = ("utterance", "word", "phoneme", "neighbours")
 ONLY_PHONEMES = ("phoneme", "neighbours")
 
+# Of the study of speech: the comparison itself, the control at equal time, and one run each of other strengths, of
+# phonemes in place of characters, of other cores and of other sizes.
+PARTS = ("headline", "time", "strengths", "units", "cores", "sizes")
+
 
 def workspace() -> Path:
     """Folder under which data/runs, data/cache and figures are written (TTS_WORKSPACE, else the repository)."""
@@ -98,6 +102,7 @@ class Study:
     codec_voices: int = 6           # voices it never heard, which say a quarter of them
     recordings: str | None = None   # a folder of folders of recorded speech on which it is measured too
     phrases: int = 0                # texts of the study of speech; 0: there is none
+    parts: tuple[str, ...] = PARTS  # of it
     judged: int = 32                # at most so many validation and test sentences
     speech_cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba", "pointwise")
     speech_size: str = "matched-1m"
@@ -182,6 +187,8 @@ def study(name: str, **overrides) -> Study:
     for field, choices in CHOICES.items():
         if field in given and given[field] not in choices:
             raise ValueError(f"no {field} {given[field]!r}: choose {' or '.join(choices)}")
+    if unknown := [part for part in given.get("parts", ()) if part not in PARTS]:
+        raise ValueError(f"no part {unknown[0]!r} of the study of speech: choose from {', '.join(PARTS)}")
     for field in ("corpus", "codec", "recordings"):
         path = Path(given.get(field, EMBEDDED)).expanduser()
         if str(path) != EMBEDDED and (field != "codec" or path.is_file()):

@@ -15,15 +15,13 @@ from dataclasses import asdict, replace
 import torch
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, REPOSITORY, SpeechConfig, Study
+from .config import ALIGNED, ONLY_PHONEMES, PARTS, REPOSITORY, SpeechConfig, Study
 from .intelligibility import Judge, bounds, heard_identity, listen_to, longer
 from .progress import progress_bar
 from .speaker import write_checkpoint
 from .train import DEVICE
 from .train_durations import train_durations
 from .train_speech import Data, Speech, identity, load_data, model_config, read_config, train_speech
-
-PARTS = ("headline", "time", "strengths", "units", "cores", "sizes")
 
 
 def material(study: Study) -> Speech:
@@ -104,7 +102,7 @@ def one_run(settings: dict) -> None:
         listen_to(run, speech, data, Judge.of(speech))
 
 
-def speak_and_judge(study: Study, cores: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> None:
+def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     """Train what is missing of some cores, listen to it, and enter it into the study's manifest: `speech/<part>/<core>`
     are training runs, `said/<part>/<core>` what they said."""
     speech = material(study)
@@ -112,13 +110,13 @@ def speak_and_judge(study: Study, cores: tuple[str, ...], parts: tuple[str, ...]
     records.note(study.label, "recogniser", [judge.record])
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
     rate = dict.fromkeys(cores, 0.0)
-    for core in cores if parts != ("strengths",) else ():
+    for core in cores if study.parts != ("strengths",) else ():
         like = core if core in study.speech_cores else study.speech_cores[0]    # whose rate it takes
         found = run_all(rates(study, data, like), speech, data, None, f"{like}, learning rates")
         rate[core] = best_rate(found)
         if core == like:
             records.note(study.label, f"speech/rates/{core}", found)
-    chosen = {(name, core): part(study, data, name, core, rate[core]) for name in parts for core in cores}
+    chosen = {(name, core): part(study, data, name, core, rate[core]) for name in study.parts for core in cores}
     run_all([one for configs in chosen.values() for one in configs], speech, data, judge, ", ".join(cores))
     for (name, core), configs in chosen.items():
         if runs := [records.find("speech", identity(one, speech, data)) for one in configs]:
@@ -135,12 +133,12 @@ def speak_and_judge(study: Study, cores: tuple[str, ...], parts: tuple[str, ...]
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="lib.speech_study", description=__doc__.splitlines()[0])
     parser.add_argument("--study", default="standard", choices=config.STUDIES)
-    parser.add_argument("--parts", type=lambda names: tuple(names.split(",")), default=PARTS)
+    parser.add_argument("--parts", type=lambda names: tuple(names.split(",")), help=", ".join(PARTS))
     parser.add_argument("--cores", type=lambda names: tuple(names.split(",")))
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         one_run(given.one)
     else:
-        chosen = config.study(given.study)
-        speak_and_judge(chosen, given.cores or (*chosen.speech_cores, *chosen.more_cores), given.parts)
+        chosen = config.study(given.study, parts=given.parts)
+        speak_and_judge(chosen, given.cores or (*chosen.speech_cores, *chosen.more_cores))

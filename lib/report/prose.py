@@ -4,6 +4,7 @@ from html import escape
 from itertools import combinations
 from statistics import median
 
+from ..config import PARTS
 from ..metrics.stats import crossings
 from ..records import Record
 from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, Results, headline,
@@ -157,6 +158,8 @@ def limits(report: Report) -> list[str]:
         words.append(f"The study of speech has one voice, {len(report.study.rates)} learning rates to choose from, "
                      f"{speech[0].identity['config']['steps']:,} steps: what more data, larger models and longer training "
                      "would change is not measured; the pauses and phonemes of a text are espeak-ng's.")
+        if absent := [part for part in PARTS if part not in report.said]:
+            words.append(f"Of the study of speech these parts were not run: {', '.join(absent)}.")
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
     if report.bench:
