@@ -50,6 +50,26 @@ def test_a_bench_of_this_code_is_reported(smoke, workspace):
     assert run.name in html and html.count(words) == 2 and "make bench" not in html     # a section, and the limits
 
 
+def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace):
+    shutil.copytree(smoke, workspace, dirs_exist_ok=True)
+    done = run_smoke(workspace, "--only", "02", "04", "05", "06", "07", "-p", "phrases", "60")
+    assert done.returncode == 0, done.stderr
+    kinds = {p.name: len(list(p.iterdir())) for p in (workspace / "data" / "runs").iterdir() if p.is_dir()}
+    # of each core a learning rate, the headline, a strength and phonemes; and mamba, which is around the headline here
+    assert kinds["speech"] == 2 * 4 + 1 and kinds["said"] == 2 * 3 + 1
+    assert kinds["longer"] == 2 and kinds["recogniser"] == kinds["bounds"] == 1
+    folder = workspace / "figures" / "smoke"
+    assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
+    assert all((folder / f"{name}.png").exists() for name in ("speech_curves", "cost_and_quality", "against_strength"))
+    html = (folder / "report.html").read_text()
+    for words in ("Phoneme error on sentences never heard", "Does the hybrid win?", "an untrained model", "recogniser/",
+                  "these parts were not run: time, sizes", "prefix: the encoded text, before the first frame"):
+        assert words in html, words
+    before = {p: p.stat().st_mtime for p in (workspace / "data" / "runs").rglob("record.json")}
+    assert run_smoke(workspace, "--only", "02", "04", "-p", "phrases", "60").returncode == 0
+    assert {p: p.stat().st_mtime for p in (workspace / "data" / "runs").rglob("record.json")} == before
+
+
 def test_a_second_run_reuses_every_record(smoke):
     before = {p: p.stat().st_mtime for p in (smoke / "data" / "runs").rglob("record.json")}
     begin = time.monotonic()
