@@ -260,6 +260,18 @@ def longer_table(report: Report) -> pd.DataFrame:
                           "run": run.name} for run in report.longer for row in run.result["lengths"]])
 
 
+def longer_notes(report: Report) -> list[str]:
+    """Whose failure the one at length is: a control without memory cannot forget."""
+    words = []
+    for run in report.longer:
+        first, last = run.result["lengths"][0], run.result["lengths"][-1]
+        if run.result["core"] == "pointwise" and last["error"] > 1.5 * first["error"]:
+            words.append(f"The control pointwise, which has no memory, goes from {first['error']:.0%} at {first['seconds']} s to "
+                         f"{last['error']:.0%} at {last['seconds']} s: what fails there is the text encoder that all cores share, "
+                         "trained on texts of 4 seconds, and the cores' own errors at length are at most what is beyond that.")
+    return words
+
+
 def listening(report: Report) -> str:
     """Players of the first test sentences, none picked: the speech, after the codec, and the first seed of every core."""
     first = {}
