@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..config import REPOSITORY, Study, study
 from ..records import figures_root, noted, write_atomic
-from . import claims, prose, results
+from . import claims, prose, results, speech
 
 TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
@@ -26,7 +26,7 @@ def publish(chosen: Study) -> Path:
     source, report = figures_root(chosen.label), results.read(chosen)
     if not (source / "report.html").exists():
         raise ValueError(f"{source / 'report.html'} is missing: run the study first (make report STUDY={chosen.name})")
-    samples = results.results(report)
+    samples = results.results(report) | (speech.results(report) if "headline" in report.said else {})
     with tempfile.TemporaryDirectory(dir=TARGET.parent) as folder:
         new = Path(folder) / "reference"
         new.mkdir()
@@ -43,6 +43,10 @@ def publish(chosen: Study) -> Path:
             (new / "samples" / f"{core}_{regime}").mkdir(parents=True)
             for name in heard.files:
                 shutil.copy(heard.file(name), new / "samples" / f"{core}_{regime}" / name)
+        for core, heard in speech.first_seeds(report).items():
+            (new / "samples" / f"{core}_speech").mkdir()
+            for name in heard.files:
+                shutil.copy(heard.file(name), new / "samples" / f"{core}_speech" / name)
         (new / "results.csv").write_text(_csv(samples), encoding="utf-8")
         size = sum(p.stat().st_size for p in new.rglob("*") if p.is_file())
         if size > LARGEST or (new / "report.html").stat().st_size > LARGEST_REPORT:
@@ -71,7 +75,9 @@ def _update_readme(chosen: Study, report: results.Report, samples: claims.Result
     comparisons = claims.headline(samples, scope=prose.scope(report))
     paragraphs = prose.answer(report, comparisons, prose.judgements(report, samples))
     rows = [f"- {c.sentence}" for c in comparisons]
-    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", "![How far the hybrid is ahead of the "
+    told = speech.answer(report)
+    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told, *(["![How the cores compare on sentences never "
+                        "heard, with 95 % intervals](figures/reference/verdict_speech.png)"] if told else []), "![How far the hybrid is ahead of the "
                         "Transformer, with 95 % intervals](figures/reference/verdict.png)", *paragraphs, "\n".join(rows)])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())

@@ -272,12 +272,17 @@ def longer_notes(report: Report) -> list[str]:
     return words
 
 
+def first_seeds(report: Report) -> dict[str, Record]:
+    """Core -> what its first seed said, of the headline."""
+    first: dict[str, Record] = {}
+    for said in report.said.get("headline", []):
+        first.setdefault(said.result["config"]["model"]["core"], said)
+    return first
+
+
 def listening(report: Report) -> str:
     """Players of the first test sentences, none picked: the speech, after the codec, and the first seed of every core."""
-    first = {}
-    for said in report.said["headline"]:
-        first.setdefault(said.result["config"]["model"]["core"], said)
-    out = []
+    first, out = first_seeds(report), []
     for name in dict.fromkeys(r["id"] for r in report.bounds.result["rows"]):
         if sound_file(f"{name}-speech") not in report.bounds.files:
             break
