@@ -155,7 +155,8 @@ def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure
 def headline_forest(comparisons: list[Comparison]) -> Figure:
     """How far the first core is ahead of the second in each metric, with 95 % intervals; grey where none is."""
     drawn = [c for c in comparisons if c.interval is not None]
-    figure, axis = plt.subplots(figsize=(9, 0.55 * len(drawn) + 1.3))
+    pairs = list(dict.fromkeys((c.a, c.b) for c in drawn))
+    figure, axis = plt.subplots(figsize=(9 if len(pairs) == 1 else 14, 0.55 * len(drawn) + 1.3))
     for row, c in enumerate(reversed(drawn)):
         shade, sign = colour(c.winner) if c.winner else "grey", 100 if METRICS[c.metric].better == "less" else -100
         if c.outcome != "counted" and c.interval.n > 1:
@@ -163,7 +164,6 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
                       solid_capstyle="butt")
         axis.plot(sign * c.interval.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
     axis.axvline(0, color="black", linewidth=1)
-    pairs = list(dict.fromkeys((c.a, c.b) for c in drawn))
     axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {c.a} over {c.b}" if len(pairs) > 1 else "")
                                         for c in reversed(drawn)])
     left, right = axis.get_xlim()
@@ -199,7 +199,7 @@ def leak(report: Report) -> Figure:
 def influences(runs: list[Record]) -> Figure:
     """Which input frames move which outputs, a panel a run: dark is much. Below the diagonal, white in a model that
     cannot see its target, are a frame and those after it."""
-    figure, axes = plt.subplots(1, len(runs), figsize=(2.7 * len(runs) + 0.6, 3.3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(runs), figsize=(2.7 * len(runs) + 0.6, 3.9), sharey=True, squeeze=False)
     for axis, run in zip(axes[0], runs):
         moved = np.array(run.result["moved"])
         axis.imshow(np.log10(np.maximum(moved, 1e-6)), cmap="Greys", vmin=-5, vmax=0)

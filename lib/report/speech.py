@@ -172,7 +172,8 @@ def curves(report: Report) -> Figure:
     thin lines are runs, the band is the 95 % t interval over seeds."""
     group = report.speech["headline"]
     codebooks = len(group[0].result["validation"][0]["per_codebook"])
-    figure, axes = plt.subplot_mosaic([["frames", "frames", "time", "time"], [f"k{k}" for k in range(4)]], figsize=(13, 7.5))
+    figure, axes = plt.subplot_mosaic([["frames"] * codebooks + ["time"] * codebooks,
+                                       [f"k{k}" for k in range(codebooks) for _ in "ab"]], figsize=(13, 8))
     by_core: dict[str, list[Record]] = {}
     for run in group + report.speech.get("time", []):
         by_core.setdefault(run.identity["config"]["model"]["core"], []).append(run)
@@ -186,7 +187,7 @@ def curves(report: Report) -> Figure:
             axes["frames"].plot(frames / 1e3, loss, color=colour(core), alpha=0.5, linewidth=1)
             axes["time"].plot(seconds / 60, loss, color=colour(core), alpha=0.7, linewidth=1,
                               label=core if run is mine[0] else None)
-            for k in range(min(4, codebooks)):
+            for k in range(codebooks):
                 axes[f"k{k}"].plot(frames / 1e3, [100 * p["per_codebook"][k] for p in points], color=colour(core), alpha=0.7,
                                    linewidth=1)
             lines.append((frames, loss))
@@ -195,10 +196,10 @@ def curves(report: Report) -> Figure:
             band = [t_interval(values) for values in zip(*(loss for _, loss in same))]
             axes["frames"].fill_between(np.mean([f for f, _ in same], 0) / 1e3, [i.low for i in band], [i.high for i in band],
                                         color=colour(core), alpha=0.2)
-    axes["frames"].set(xlabel="thousand frames seen", ylabel="loss on validation sentences (nats per token)")
+    axes["frames"].set(xlabel="thousand frames seen", ylabel="validation loss (nats per token)")
     axes["time"].set(xlabel="processor time of one thread (minutes)", ylabel="the same")
     axes["time"].legend(fontsize=8)
-    for k in range(4):
+    for k in range(codebooks):
         axes[f"k{k}"].set(xlabel="thousand frames seen", title=f"codebook {k + 1}", ylabel="tokens right (%)" if k == 0 else "")
     return figure
 
@@ -268,7 +269,7 @@ def longer_notes(report: Report) -> list[str]:
         if run.result["core"] == "pointwise" and last["error"] > 1.5 * first["error"]:
             words.append(f"The control pointwise, which has no memory, goes from {first['error']:.0%} at {first['seconds']} s to "
                          f"{last['error']:.0%} at {last['seconds']} s: what fails there is the text encoder that all cores share, "
-                         "trained on texts of 4 seconds, and the cores' own errors at length are at most what is beyond that.")
+                         "trained on texts of 4 seconds, so this table does not tell what the cores forget.")
     return words
 
 
