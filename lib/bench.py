@@ -19,13 +19,11 @@ from . import records
 from .config import ModelConfig, TrainConfig
 from .data.codec import import_past_torchaudio
 from .metrics import cost
-from .models.attention import Attention
 from .models.cores import SIZES, Core, build_core
-from .models.mamba import Mamba
 from .models.scan import selective_scan, selective_scan_reference
 from .profile import decode_times, timed
 from .progress import progress_bar
-from .train import DEVICE, build, make_optimiser
+from .train import DEVICE, build, flops, make_optimiser
 
 CORES, SEED, MATCHED = ("transformer", "mamba_conv", "mamba"), "seed", "matched-3m"
 ROUNDS = 6                  # timed runs of each contender, after one to warm up
@@ -190,15 +188,10 @@ def training_step(core: nn.Module, x: Tensor) -> Callable[[], float]:
 
 def core_floor(core: Core, x: Tensor, rate: float, bandwidth: float) -> dict:
     """The least milliseconds of a training step on x, at `rate` FLOPs and `bandwidth` bytes a second, and why."""
-    batch, frames, width = x.shape
-    flops = cost.product_flops(lambda: core(x).sum().backward())
-    for module in core.modules():
-        if isinstance(module, Attention):
-            flops += cost.attention_flops(batch, frames, width)
-        if isinstance(module, Mamba):
-            flops += cost.scan_flops(batch, frames, module.d_inner, module.d_state)
+    batch, frames, _ = x.shape
+    counted = flops(core, lambda: core(x).sum().backward(), batch, frames)
     moved = cost.training_bytes(cost.parameters(core), cost.saved_bytes(lambda: core(x), core))
-    return {"ms": 1e3 * max(flops / rate, moved / bandwidth), "flops": flops, "bytes": moved, "rate": rate,
+    return {"ms": 1e3 * max(counted / rate, moved / bandwidth), "flops": counted, "bytes": moved, "rate": rate,
             "bandwidth": bandwidth}
 
 

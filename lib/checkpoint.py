@@ -8,7 +8,16 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .records import Damaged, seal, unseal, write_atomic
+from .records import Damaged, Record, seal, unseal, write_atomic
+
+
+def load_weights(model: nn.Module, record: Record, name: str = "model.safetensors") -> None:
+    """Give the model the weights that a run kept; Damaged where they are another model's."""
+    try:
+        model.load_state_dict(load(record.file(name).read_bytes()))
+    except (SafetensorError, RuntimeError) as error:
+        raise Damaged(f"weights of {record.name} do not fit this code ({str(error).splitlines()[0]}): delete "
+                      f"{record.folder} and run the notebook again") from None
 
 
 def write(path: Path, model: nn.Module, optimiser: Optimizer, progress: dict) -> None:

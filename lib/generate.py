@@ -66,12 +66,17 @@ def generate_batch(model: CodecLM, texts: list[str], frames: int,
     return decode(model, ids, [frames] * len(ids), sampling)
 
 
+def longest_of(frames: int) -> int:
+    """Frames after which speech that should take so many is cut off: a quarter and half a second more."""
+    return frames + frames // 4 + 38
+
+
 def speak(model: CodecLM, plans: list[tuple[list[int], list[Span]]],
           sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
     """What the model says by a plan of symbols and durations (lib.data.phrases.plan), all at once. It ends by itself,
-    at the latest a quarter and half a second after the plan does."""
+    at the latest where `longest_of` has it."""
     guides = [[torch.from_numpy(x) for x in guide(spans)] for _, spans in plans]
-    limits = [len(where) + len(where) // 4 + 38 for where, _ in guides]
+    limits = [longest_of(len(where)) for where, _ in guides]
     longest = max(len(where) for where, _ in guides)
     told = Guide(*(torch.stack([torch.cat([x, x[-1:].expand(longest - len(x), *x.shape[1:])]) for x in part]).to(
         model.offsets.device) for part in zip(*guides)))

@@ -18,8 +18,8 @@ from .data.codec import FRAME_RATE, Codec, load_codec
 from .data.phrases import Phrase, phrases, plan
 from .data.speech import Utterance, synthesise
 from .data.text import encode
-from .generate import CODES, Sampling, decode, sound_file, speak
-from .metrics.speech import edit_distance, warped_distortion, warped_pitch_error
+from .generate import CODES, Sampling, decode, longest_of, sound_file, speak
+from .metrics.speech import edit_distance, phoneme_error, warped_distortion, warped_pitch_error
 from .models.codec_lm import CodecLM
 from .models.durations import Durations
 from .models.recogniser import Recogniser
@@ -72,7 +72,7 @@ def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None
         else:       # one at a time: after a prefix, texts of one length alone go together
             for p in group:
                 ids = torch.tensor(encode(p.text, config.alphabet, config.language))
-                said += decode(model, [ids], [p.codes.shape[1] * 5 // 4 + 38], sampling)
+                said += decode(model, [ids], [longest_of(p.codes.shape[1])], sampling)
     return said
 
 
@@ -95,9 +95,9 @@ def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> 
         return finished
     config, durations, model = read_config(run.identity["config"]), predictor(run, data), load_speech(run)
     rows, codes, files = [], {}, {}
-    passes = [("test", "given", None), ("test", "predicted", durations and load_durations(durations)), ("validation", "given", None)]
-    if not durations:
-        passes = [("test", "", None), ("validation", "", None)]
+    passes = [("test", "", None), ("validation", "", None)]
+    if durations:
+        passes = [("test", "given", None), ("test", "predicted", load_durations(durations)), ("validation", "given", None)]
     bar = progress_bar(len(passes), f"listening to {config.model.core}", unit="pass")
     for split, name, times in passes:
         wanted = data.test if split == "test" else data.validation[:VALIDATION]
@@ -120,8 +120,7 @@ def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> 
 
 def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
     """Phoneme error where each sentence is held against what was said for the next one."""
-    pairs = list(zip(wanted, rows[1:] + rows[:1]))
-    return sum(edit_distance(p.phonemes, r["heard"].split()) for p, r in pairs) / sum(len(p.phonemes) for p in wanted)
+    return phoneme_error([p.phonemes for p in wanted], [r["heard"].split() for r in rows[1:] + rows[:1]])
 
 
 def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> records.Record:
@@ -166,15 +165,8 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
         for name, codes in heard.items():
             sounds = [judge.codec.decode(c) for c in codes]
             wanted = [[phoneme for p in chosen for phoneme in p.phonemes] for chosen in texts]
-            row[name] = sum(edit_distance(w, recognise(judge.recogniser, s)) for w, s in zip(wanted, sounds)) / sum(
-                map(len, wanted))
+            row[name] = phoneme_error(wanted, [recognise(judge.recogniser, sound) for sound in sounds])
             if name == "error" and seconds == lengths[-1]:
                 files["longer.flac"] = flac(sounds[0])
         rows.append(row)
     return records.save("longer", what, {"train": run.name, "core": config.model.core, "lengths": rows}, files)
-
-
-def error(rows: Iterable[dict]) -> float:
-    """Phoneme errors per phoneme over all sentences."""
-    rows = list(rows)
-    return sum(r["errors"] for r in rows) / sum(r["phonemes"] for r in rows)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from . import checkpoint, records
 from .config import ModelConfig, Study, TrainConfig
@@ -27,7 +27,7 @@ def build(config: ModelConfig) -> CodecLM:
     return CodecLM(config).to(DEVICE)
 
 
-def batch(tokens: list[Tokens], config: ModelConfig) -> list[torch.Tensor]:
+def batch(tokens: list[Tokens], config: ModelConfig) -> list[Tensor]:
     """Codes (batch, codebooks, frames), lengths (batch,) and text (batch, characters), where the model is."""
     return [tensor.to(DEVICE) for tensor in collate(tokens, config)]
 
@@ -40,7 +40,7 @@ def study_tokens(study: Study, corpus: Corpus) -> tuple[list[Tokens], list[Token
             [corpus.tokens(clip) for clip in corpus.unseen(study.listen_unseen)])
 
 
-def make_optimiser(model: CodecLM, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimiser(model: CodecLM, config: TrainConfig) -> Optimizer:
     """AdamW; no weight decay on A_log and D, as in mamba_ssm."""
     kept = [p for p in model.parameters() if getattr(p, "_no_weight_decay", False)]
     decayed = [p for p in model.parameters() if not getattr(p, "_no_weight_decay", False)]
@@ -75,16 +75,23 @@ def identity(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens]) 
             "codec": tokens[0].codec, "code": records.code_digest("models/*.py", "train.py")}
 
 
-def train_step(model: CodecLM, optimiser: torch.optim.Optimizer, example: list[torch.Tensor],
-               clip_norm: float) -> tuple[float, torch.Tensor]:
+def descend(model: nn.Module, optimiser: Optimizer, loss: Tensor, clip_norm: float, rate: float | None = None) -> None:
+    """One step down the gradient of a loss, clipped; at a learning rate of its own where one is given."""
+    for group in optimiser.param_groups if rate is not None else ():
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimiser.step()
+
+
+def train_step(model: CodecLM, optimiser: Optimizer, example: list[Tensor],
+               clip_norm: float) -> tuple[float, Tensor]:
     """One step on (codes, lengths, text): cross-entropy per token, and accuracy per codebook."""
     codes, lengths, text = example
     logits, end = model(codes, text)
     cross_entropy, end_loss, right = losses(logits, end, codes, lengths)
-    optimiser.zero_grad(set_to_none=True)
-    (cross_entropy + end_loss).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimiser.step()
+    descend(model, optimiser, cross_entropy + end_loss, clip_norm)
     return cross_entropy.item(), right
 
 
@@ -163,9 +170,5 @@ def load_model(record: records.Record) -> CodecLM:
     """The trained model of a run, ready to generate."""
     config = dict(record.identity["config"]["model"])
     model = build(ModelConfig(**config)).eval()
-    try:
-        model.load_state_dict(load(record.file("model.safetensors").read_bytes()))
-    except (SafetensorError, RuntimeError) as error:
-        raise records.Damaged(f"weights of {record.name} do not fit this code ({str(error).splitlines()[0]}): "
-                              "run the training notebook again") from None
+    checkpoint.load_weights(model, record)
     return model

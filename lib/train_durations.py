@@ -2,11 +2,12 @@
 from dataclasses import asdict, replace
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from . import records
+from .checkpoint import load_weights
 from .config import ModelConfig
 from .data.phrases import Phrase, Span, plan
 from .models.durations import Durations, duration_loss, span_frames
@@ -71,7 +72,7 @@ def train_durations(config: ModelConfig, data: Data) -> records.Record:
 
 def load_durations(record: records.Record) -> Durations:
     model = Durations(len(record.identity["model"]["alphabet"])).eval()
-    model.load_state_dict(load(record.file(WEIGHTS).read_bytes()))
+    load_weights(model, record, WEIGHTS)
     return model
 
 

@@ -10,8 +10,7 @@ from random import Random
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -23,9 +22,10 @@ from .data.speech import Utterance, synthesise
 from .metrics.speech import edit_distance, log_mel, phoneme_error
 from .models.recogniser import Recogniser, ctc_loss
 from .progress import progress_bar
+from .train import descend
 
 WEIGHTS = "recogniser.safetensors"
-CODE = ("train_recogniser.py", "models/recogniser.py", "metrics/speech.py", "data/speech.py", "data/espeak.py")
+CODE = ("train.py", "train_recogniser.py", "models/recogniser.py", "metrics/speech.py", "data/speech.py", "data/espeak.py")
 CODEBOOKS = (2, 4, 8)           # through which it hears the codec
 WORDS = (3, 7)                  # of a text of halves of words
 TEMPO, LEVEL, NOISE = (0.85, 1.2), 0.2, (-1.5, -0.3)    # of what is heard in training; 40 dB are 1
@@ -138,15 +138,11 @@ def fit(model: Recogniser, heard: list[Example], settings: Settings, path: Path,
     model.train()
     for step in range(len(progress["loss"]), settings.steps):
         begin = time.perf_counter()
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * min(1, (step + 1) / settings.warmup, (settings.steps - step) / (
-                settings.cooldown * settings.steps))
+        rate = settings.learning_rate * min(1, (step + 1) / settings.warmup, (settings.steps - step) / (
+            settings.cooldown * settings.steps))
         mel, lengths, targets = batch(heard, settings.batch, np.random.default_rng([settings.seed, step]))
         loss = ctc_loss(*model(mel, lengths), targets)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-        optimiser.step()
+        descend(model, optimiser, loss, settings.clip_norm, rate)
         progress["loss"].append(loss.item())
         progress["training_s"] += time.perf_counter() - begin
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
@@ -181,11 +177,7 @@ def recognise(model: Recogniser, audio: np.ndarray) -> list[str]:
 def load_recogniser(record: records.Record) -> Recogniser:
     """The recogniser of a run, ready to listen."""
     model = Recogniser(record.result["phonemes"]).eval()
-    try:
-        model.load_state_dict(load(record.file(WEIGHTS).read_bytes()))
-    except (SafetensorError, RuntimeError) as error:
-        raise records.Damaged(f"weights of {record.name} do not fit this code ({str(error).splitlines()[0]}): "
-                              f"delete {record.folder} and run the notebook again") from None
+    checkpoint.load_weights(model, record, WEIGHTS)
     return model
 
 

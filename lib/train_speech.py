@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -18,12 +18,10 @@ from .data.tokens import START, delay, fingerprint
 from .metrics import cost
 from .models.codec_lm import CodecLM, Guide, losses
 from .progress import progress_bar
-from .train import DEVICE, build, flops, make_optimiser
+from .train import DEVICE, build, descend, flops, make_optimiser
 
 POOL = 16               # batches' worth of phrases that are sorted by length before they are cut into batches
-# what a run depends on
-CODE = (*(f"models/{name}.py" for name in ("attention", "codec_lm", "conv", "cores", "linear", "mamba", "pointwise", "scan",
-                                           "text_encoder")), "train_speech.py", "data/phrases.py")
+CODE = ("models/*.py", "train.py", "train_speech.py", "data/phrases.py")     # what a run depends on
 
 
 @dataclass(frozen=True)
@@ -139,8 +137,8 @@ def costs(model: CodecLM, one: Example) -> dict:
 
 def identity(config: SpeechConfig, speech: Speech, data: Data) -> dict:
     """What a run depends on: not on who hears it."""
-    return {"config": asdict(config), "voice": speech.voice, "codec_name": speech.codec, "data": data.digest, "codec": data.made_with,
-            "code": records.code_digest(*CODE)}
+    return {"config": asdict(config), "voice": speech.voice, "codec_name": speech.codec, "data": data.digest,
+            "codec": data.made_with, "code": records.code_digest(*CODE)}
 
 
 def train_speech(config: SpeechConfig, speech: Speech, data: Data, checkpoint_seconds: float = 60.0) -> records.Record:
@@ -165,12 +163,7 @@ def train_speech(config: SpeechConfig, speech: Speech, data: Data, checkpoint_se
         begin, cpu = time.perf_counter(), time.process_time()
         codes, lengths, text, told = collate([train[i] for i in sequence[step]], config.model)
         cross_entropy, end_loss, _ = losses(*model(codes, text, told), codes, lengths)
-        for group in optimiser.param_groups:
-            group["lr"] = rate(config, step)
-        optimiser.zero_grad(set_to_none=True)
-        (cross_entropy + end_loss).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimiser.step()
+        descend(model, optimiser, cross_entropy + end_loss, config.clip_norm, rate(config, step))
         progress["loss"].append(cross_entropy.item())
         progress["frames"].append(int(lengths.sum()))
         progress["seconds"].append(time.perf_counter() - begin)
@@ -203,5 +196,5 @@ def read_config(fields: dict) -> SpeechConfig:
 def load_speech(record: records.Record) -> CodecLM:
     """The trained model of a run, ready to speak."""
     model = build(read_config(record.identity["config"]).model).eval()
-    model.load_state_dict(load(record.file("model.safetensors").read_bytes()))
+    checkpoint.load_weights(model, record)
     return model

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import ALIGNED, CONDITIONING, ModelConfig
+from ..config import ALIGNED, CONDITIONING, ONLY_PHONEMES, ModelConfig
 from .cores import SIZES, build_core
 from .linear import Linear
 from .text_encoder import MambaConvTextEncoder
@@ -48,9 +48,9 @@ class CodecLM(nn.Module):
     """Codes (batch, codebooks, frames) and text (batch, characters) to logits (batch, codebooks, frames, 1024).
 
     Conditioning `pooled` adds the mean of the encoded text to every frame; the aligned ones add what a Guide says of
-    each frame; `prefix` puts the encoded characters before the frames, in one sequence. Each row's frames follow its last character, and what pads a shorter text comes after
-    the frames: a causal core never reads it. As reported, a core reads it, so there a row is exactly what it is alone
-    only among texts of its own length.
+    each frame; `prefix` puts the encoded characters before the frames, in one sequence. Each row's frames follow its
+    last character, and what pads a shorter text comes after the frames: a causal core never reads it. As reported, a
+    core reads it, so there a row is exactly what it is alone only among texts of its own length.
     """
 
     def __init__(self, config: ModelConfig):
@@ -62,7 +62,7 @@ class CodecLM(nn.Module):
         self.config, self.codebooks = config, config.codebooks
         self.core = build_core(config.core, config.size, config.regime == "causal")
         size = SIZES[config.size]
-        if config.conditioning in ("phoneme", "neighbours"):
+        if config.conditioning in ONLY_PHONEMES:
             self.text_encoder = Aligned(config.vocabulary, size.width, config.conditioning == "neighbours")
         else:
             self.text_encoder = MambaConvTextEncoder(config.vocabulary, size.text_width, size.width)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..config import CONDITIONING
+from ..config import CONDITIONING, ONLY_PHONEMES
 from ..data.audio import read_flac
+from ..data.codec import FRAME_RATE
 from ..generate import sound_file
 from ..metrics.stats import Interval, t_interval
 from ..records import Record
@@ -62,7 +63,7 @@ def scope(report: Report) -> str:
     """What the verdicts on speech are limited to."""
     run = report.speech["headline"][0]
     config = run.identity["config"]
-    return (f"{run.result['train_frames'] / 75 / 60:.0f} minutes of one voice, size {config['model']['size']}, "
+    return (f"{run.result['train_frames'] / FRAME_RATE / 60:.0f} minutes of one voice, size {config['model']['size']}, "
             f"{config['steps']:,} steps, conditioning {config['model']['conditioning']}")
 
 
@@ -84,7 +85,7 @@ def comparisons(report: Report) -> list[Comparison]:
     """The headline's comparisons, adjusted together: each core against the transformer, and against the control."""
     cores = [core for core in report.study.speech_cores if core != "transformer"]
     pairs = [(core, "transformer") for core in cores]
-    pairs += [(core, "pointwise") for core in cores if core not in ("pointwise",) and "pointwise" in cores]
+    pairs += [(core, "pointwise") for core in cores if core != "pointwise" and "pointwise" in cores]
     return compare(results(report), pairs, HEADLINE, scope(report))
 
 
@@ -100,7 +101,7 @@ def answer(report: Report) -> list[str]:
         words.append(f"Phoneme error on sentences never heard, {what}: "
                      + ", ".join(f"{core} {_share(i)}" for core, i in means.items()) + ".")
     for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
-        chosen = [c for c in found if (c.a, c.b) == (("mamba_conv", b))]
+        chosen = [c for c in found if (c.a, c.b) == ("mamba_conv", b)]
         ahead = {core: [METRICS[c.metric].noun for c in chosen if c.winner == core] for core in ("mamba_conv", b)}
         words.append(f"{title} " + (" ".join(c.sentence for c in chosen)) + " "
                      + ("; ".join(f"{core} is ahead in {', '.join(nouns)}" for core, nouns in ahead.items() if nouns)
@@ -208,7 +209,7 @@ def against_strength(report: Report) -> Figure:
     """Phoneme error of every core against how much its frames are told of the text; dots are runs, a line joins means."""
     table = runs(report)
     usual = report.study.units
-    shown = table[table.part.isin(["strengths"]) & ((table.units == usual) | table.conditioning.isin(("phoneme", "neighbours")))]
+    shown = table[(table.part == "strengths") & ((table.units == usual) | table.conditioning.isin(ONLY_PHONEMES))]
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.4), sharey=True)
     for axis, durations in zip(axes, ("given", "predicted")):
         chosen = shown[shown.durations.isin([durations, ""])]
