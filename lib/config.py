@@ -119,7 +119,7 @@ class Study:
     more_cores: tuple[str, ...] = ()
     other_sizes: tuple[str, ...] = ()
     spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's first seeds say
-    hearing: int = 600              # sentences that the recogniser learns from
+    hearing: int = 1200             # sentences that the recogniser learns from
     hearing_steps: int = 500
     processes: int = 5              # fresh processes behind a headline timing
     repeats: int = 6                # timed repeats of each core in each process
@@ -142,7 +142,8 @@ class Study:
         return self.phrases > 0 and self.corpus == EMBEDDED
 
     def model(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> ModelConfig:
-        return ModelConfig(core, self.size, "causal", self.pattern, self.conditioning, self.codebooks, language, alphabet)
+        return ModelConfig(core, self.size, "causal", self.pattern, self.conditioning, self.codebooks, language,
+                           alphabet=alphabet)
 
     def runs(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> list[TrainConfig]:
         """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from . import records
 from .data.audio import SAMPLE_RATE, flac
 from .data.corpus import Corpus
-from .data.phrases import Span, guide
+from .data.phrases import Plan, Span, guide
 from .data.text import encode
 from .data.tokens import Tokens, undelay
 from .metrics.speech import token_match
@@ -71,22 +71,27 @@ def longest_of(frames: int) -> int:
     return frames + frames // 4 + 38
 
 
-def speak(model: CodecLM, plans: list[tuple[list[int], list[Span]]],
-          sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
-    """What the model says by a plan of symbols and durations (lib.data.phrases.plan), all at once. It ends by itself,
-    at the latest where `longest_of` has it."""
-    guides = [[torch.from_numpy(x) for x in guide(spans)] for _, spans in plans]
-    limits = [longest_of(len(where)) for where, _ in guides]
-    longest = max(len(where) for where, _ in guides)
-    told = Guide(*(torch.stack([torch.cat([x, x[-1:].expand(longest - len(x), *x.shape[1:])]) for x in part]).to(
-        model.offsets.device) for part in zip(*guides)))
-    return decode(model, [torch.tensor(ids) for ids, _ in plans], limits, sampling, told)
+@torch.inference_mode()
+def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
+    """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
+    training; the core goes through all of them. It ends by itself, at the latest where `longest_of` has it."""
+    device = model.offsets.device
+
+    def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
+        return model.told(torch.tensor([ids], device=device), Guide(*(torch.from_numpy(x)[None].to(device)
+                                                                      for x in guide(spans))))[0]
+    rows = [torch.cat([told(*sentence) for sentence in text]) for text in texts]
+    longest = max(map(len, rows))
+    filled = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row), -1)]) for row in rows])
+    symbols = [torch.tensor([i for ids, _ in text for i in ids]) for text in texts]
+    return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled)
 
 
 @torch.inference_mode()
 def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sampling,
-           told: Guide | None = None) -> list[tuple[np.ndarray, dict]]:
-    """Codes (codebooks, frames) int16, at most so many frames, for each text (symbols,), and how it went.
+           told: Tensor | None = None) -> list[tuple[np.ndarray, dict]]:
+    """Codes (codebooks, frames) int16, at most so many frames, for each text (symbols,), and how it went; `told` is what
+    each frame is told of the text, (batch, frames, width).
 
     In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
     after it, since such a core has no state.

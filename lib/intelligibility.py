@@ -68,7 +68,7 @@ def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None
     for group in (wanted[i:i + BATCH] for i in range(0, len(wanted), BATCH)):
         if config.conditioning in ALIGNED:
             plans = [plan(p.groups, config) for p in group]
-            said += speak(model, [predicted_plan(durations, *p) for p in plans] if durations else plans, sampling)
+            said += speak(model, [[predicted_plan(durations, *p) if durations else p] for p in plans], sampling)
         else:       # one at a time: after a prefix, texts of one length alone go together
             for p in group:
                 ids = torch.tensor(encode(p.text, config.alphabet, config.language))
@@ -158,7 +158,7 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
             while sum(p.codes.shape[1] for p in chosen) < seconds * FRAME_RATE:
                 chosen.append(next(rest))
             texts.append(chosen)
-        said = speak(model, [plan(tuple(g for p in chosen for g in p.groups), config.model) for chosen in texts])
+        said = speak(model, [[plan(p.groups, config.model) for p in chosen] for chosen in texts])
         heard = {"error": [codes for codes, _ in said],
                  "ceiling": [np.concatenate([p.codes[:config.model.codebooks] for p in chosen], 1) for chosen in texts]}
         row = {"seconds": seconds, "texts": LONG_TEXTS, "frames": [codes.shape[1] for codes, _ in said]}

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from . import records
 from .config import REPOSITORY, Study
 from .data.codec import Codec, load_codec
-from .data.phrases import plan, say
+from .data.phrases import plan, say, sentences_of
 from .data.text import encode
 from .generate import Sampling, speak
 from .models.codec_lm import CodecLM
@@ -34,7 +34,8 @@ class Speaker:
         ValueError where the text cannot be spoken."""
         encode(text)
         groups, _ = say(text, self.voice)
-        (codes, _), = speak(self.model, [predicted_plan(self.durations, *plan(groups, self.model.config))], sampling)
+        plans = [predicted_plan(self.durations, *plan(sentence, self.model.config)) for sentence in sentences_of(groups)]
+        (codes, _), = speak(self.model, [plans], sampling)
         return self.codec.decode(codes)
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from . import records
 from .checkpoint import load_weights
 from .config import ModelConfig
-from .data.phrases import Phrase, Span, plan
+from .data.phrases import Phrase, Plan, Span, plan
 from .models.durations import Durations, duration_loss, span_frames
 from .train_speech import Data
 
@@ -77,7 +77,7 @@ def load_durations(record: records.Record) -> Durations:
 
 
 @torch.inference_mode()
-def predicted_plan(model: Durations, ids: list[int], spans: list[Span]) -> tuple[list[int], list[Span]]:
+def predicted_plan(model: Durations, ids: list[int], spans: list[Span]) -> Plan:
     """The plan with the predicted durations in place of its own; what is lost in rounding goes to the next span."""
     frames = span_frames(model(torch.tensor([ids])), _span_of(spans)[None], len(spans))[0]
     edges = frames.cumsum(0).round().int().tolist()

@@ -1,7 +1,7 @@
 """Train the recogniser that judges how intelligible generated speech is: `python -m lib.train_recogniser`.
 
-It hears one voice, as spoken and through the codec, saying sentences drawn apart from those of the speech models and as
-many texts of halves of words, so that it learns sounds rather than words. Resumes where it was stopped.
+It hears one voice, as spoken and through the codec, saying texts drawn apart from those of the speech models. Resumes
+where it was stopped.
 """
 import time
 from dataclasses import asdict, dataclass
@@ -27,14 +27,13 @@ from .train import descend
 WEIGHTS = "recogniser.safetensors"
 CODE = ("train.py", "train_recogniser.py", "models/recogniser.py", "metrics/speech.py", "data/speech.py", "data/espeak.py")
 CODEBOOKS = (2, 4, 8)           # through which it hears the codec
-WORDS = (3, 7)                  # of a text of halves of words
 TEMPO, LEVEL, NOISE = (0.85, 1.2), 0.2, (-1.5, -0.3)    # of what is heard in training; 40 dB are 1
 HIDDEN = (8, 10)                # most frames, and most bands, hidden at once
 
 
 @dataclass(frozen=True)
 class Settings:
-    sentences: int = 600        # of the grammar, and as many texts of halves of words
+    sentences: int = 1200
     steps: int = 500
     batch: int = 16
     learning_rate: float = 2e-3
@@ -54,18 +53,6 @@ class Example:
 def features(audio: np.ndarray) -> np.ndarray:
     """Log-mel frames (frames, 80) float32 of audio (samples,): -80 to 0 dB are -1 to 1."""
     return (log_mel(audio).T.clip(-80) / 40 + 1).astype(np.float32)
-
-
-def halves(said: list[str], count: int, seed: int) -> list[str]:
-    """`count` texts of words that are the first half of one word of the texts `said` and the second half of another."""
-    words = sorted({word.strip(".,?!-:;") for text in said for word in text.split()} - {""})
-    random = Random(seed)
-
-    def word() -> str:
-        first, second = random.choice(words), random.choice(words)
-        return first[:(len(first) + 1) // 2] + second[len(second) // 2:]
-
-    return [" ".join(word() for _ in range(random.randint(*WORDS))) + "." for _ in range(count)]
 
 
 def examples(said: list[str], voice: str, codec: Codec, seed: int) -> tuple[tuple[str, ...], list[Example]]:
@@ -109,8 +96,7 @@ def batch(heard: list[Example], size: int, generator: np.random.Generator) -> tu
 
 def train_recogniser(voice: str, codec: Codec, settings: Settings = Settings()) -> records.Record:
     """The recogniser of this voice and codec: found, resumed or trained."""
-    own = texts("recogniser", settings.sentences)
-    said = own + halves(own + texts("train", settings.sentences), settings.sentences, settings.seed)
+    said = texts("recogniser", settings.sentences)
     judged = {split: phrases(split, 1000, voice, codec) for split in ("validation", "test")}
     data = [said, [[p.text, p.phonemes] for split in judged.values() for p in split]]
     what = {"voice": voice, "codec": codec.identity, "settings": asdict(settings), "data": records.digest(data),

@@ -32,7 +32,7 @@ class Speech:
     test: int = 32
     voice: str = "pl"
     codec: str = "embedded"
-    hearing: int = 600          # sentences of the recogniser's
+    hearing: int = 1200         # sentences of the recogniser's
     hearing_steps: int = 500
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lib.config import REPOSITORY
-from lib.data.grammar import phrases
+from lib.data.grammar import coined, phrases
 from lib.data.text import decode, encode, normalise
 
 MANY = phrases(60_000, seed=0)
@@ -19,6 +19,15 @@ def test_distinct_and_deterministic():
     assert len(set(MANY)) == len(MANY) == 60_000
     assert phrases(500, seed=1) == phrases(500, seed=1) != phrases(500, seed=2)
     assert phrases(0, seed=0) == []
+
+
+def test_coined_words_are_halves_of_words_and_the_same_for_the_same_seed():
+    said = ["dwa koty śpią.", "gość czeka, żółw idzie"]
+    texts = coined(said, 20, seed=1)
+    assert texts == coined(said, 20, seed=1) != coined(said, 20, seed=2)
+    words = "dwa koty śpią gość czeka żółw idzie".split()
+    parts = {a[:(len(a) + 1) // 2] + b[len(b) // 2:] for a in words for b in words}
+    assert all(3 <= len(text.split()) <= 7 and set(text.rstrip(".").split()) <= parts for text in texts)
 
 
 def test_lengths_and_kinds():

@@ -4,7 +4,7 @@ import pytest
 
 from lib.config import ModelConfig
 from lib.data.codec import load_codec
-from lib.data.phrases import PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, texts
+from lib.data.phrases import PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, sentences_of, texts
 from lib.data.speech import Speech
 
 GROUPS = (Group(" ", ((PAUSE, 2),)), Group("kot", (("k", 5), ("ˈɔ", 10), ("t", 4))), Group(", ", ((PAUSE, 6),)),
@@ -69,6 +69,14 @@ def test_no_held_out_text_is_trained_on_or_taught_to_the_recogniser():
     assert len(held_out) > 90
     for split in ("train", "recogniser", "longer"):
         assert not held_out & set(texts(split, 2000))
+
+
+def test_sentences_end_after_what_ends_them():
+    def groups(*pieces):
+        return tuple(Group(piece, ()) for piece in pieces)
+    assert sentences_of(groups("a", ", ", "b", ".")) == [groups("a", ", ", "b", ".")]
+    assert sentences_of(groups("a", "? ", "b", " ", "c", "... ", "d")) == [
+        groups("a", "? "), groups("b", " ", "c", "... "), groups("d")]
 
 
 def test_phrases_are_made_once_and_keep_what_was_made(workspace):

@@ -11,7 +11,7 @@ from lib.data.phrases import PAUSE
 from lib.data.speech import Utterance, synthesise
 from lib.metrics.speech import phoneme_error
 from lib.models.recogniser import BLANK, Recogniser, collapse, ctc_loss
-from lib.train_recogniser import Settings, augmented, batch, examples, features, fit, halves, recognise
+from lib.train_recogniser import Settings, augmented, batch, examples, features, fit, recognise
 
 SAID = ["dwa koty śpią.", "gość czeka.", "żółw idzie."]
 
@@ -55,14 +55,6 @@ def test_loss_is_the_likelihood_of_all_paths_that_collapse_to_the_target():
                 if collapse([a, b, c]) == [2, 1])
     loss = ctc_loss(logits, torch.tensor([3]), [torch.tensor([2, 1])])
     assert loss.item() == pytest.approx(-total.log().item() / 2, rel=1e-5)
-
-
-def test_halves_are_of_words_and_the_same_for_the_same_seed():
-    texts = halves(SAID, 20, seed=1)
-    assert texts == halves(SAID, 20, seed=1) != halves(SAID, 20, seed=2)
-    words = "dwa koty śpią gość czeka żółw idzie".split()
-    parts = {a[:(len(a) + 1) // 2] + b[len(b) // 2:] for a in words for b in words}
-    assert all(3 <= len(text.split()) <= 7 and set(text.rstrip(".").split()) <= parts for text in texts)
 
 
 def test_augmentation_keeps_the_sound_and_changes_its_length():

@@ -134,6 +134,8 @@ def test_studies():
     runs = study("quick").runs("transformer")
     assert [r.seed for r in runs] == [0, 1, 2, 0] and runs[-1].model.regime == "as_reported"
     assert len(study("quick").runs("mamba")) == 3
+    mine = study("quick").runs("mamba", "en", "abc")[0].model
+    assert (mine.language, mine.alphabet, mine.units) == ("en", "abc", "characters")
     assert study("quick", clips=1, seeds=None).clips == 1
     for wrong, words in ((lambda: study("quik"), "no study 'quik': choose one of"),
                          (lambda: study("quick", sede=1), "no parameter 'sede'"),

@@ -40,10 +40,10 @@ def config(conditioning: str, core: str = "mamba_conv", pattern: str = "delay") 
 @torch.inference_mode()
 def test_step_by_step_is_the_whole_forward(core, conditioning):
     model = CodecLM(config(conditioning, core)).double().eval()
-    codes, lengths, text, told = collate([example(phrase(n, 1 + n), model.config) for n in range(3)], model.config)
-    told = told._replace(timing=told.timing.double())
-    logits, end = model(codes, text, told)
-    state, previous = model.initial_state(text, codes.shape[2], told), torch.full((3, 4), 1024)
+    codes, lengths, text, at = collate([example(phrase(n, 1 + n), model.config) for n in range(3)], model.config)
+    at = at._replace(timing=at.timing.double())
+    logits, end = model(codes, text, at)
+    state, previous = model.initial_state(text, codes.shape[2], model.told(text, at)), torch.full((3, 4), 1024)
     for t in range(codes.shape[2]):
         step_logits, step_end = model.step(previous, state)
         for row in range(3):
@@ -60,7 +60,7 @@ def test_a_frame_is_told_of_just_these_phonemes(conditioning, reach):
     codes, _, text, told = collate([example(phrase(0, 3), model.config)], model.config)
     changed = text.clone()
     changed[0, 7] = (changed[0, 7] + 1) % len(PHONEMES)
-    moved = (model._told(text, told) != model._told(changed, told)).any(-1)[0]
+    moved = (model.told(text, told) != model.told(changed, told)).any(-1)[0]
     at = told.where[0]
     assert moved.tolist() == [7 - reach[1] <= s <= 7 - reach[0] for s in at.tolist()]
 
@@ -181,7 +181,7 @@ def test_speaking_by_a_plan_ends_at_the_latest_behind_it(data, pattern):
     model = CodecLM(config("word", pattern=pattern)).eval()
     with torch.no_grad():
         model.end.bias.fill_(-50)                                       # it never says that it is done
-    plans = [plan(p.groups, model.config) for p in data.test]
+    plans = [[plan(p.groups, model.config)] for p in data.test]
     together = speak(model, plans)
     for (codes, went), p, one in zip(together, data.test, plans):
         frames = p.codes.shape[1]
@@ -191,3 +191,16 @@ def test_speaking_by_a_plan_ends_at_the_latest_behind_it(data, pattern):
     with torch.no_grad():
         model.end.bias.fill_(50)
     assert all(codes.shape == (4, 1) and went["ended"] for codes, went in speak(model, plans))
+
+
+@torch.inference_mode()
+def test_each_sentence_of_a_text_is_encoded_as_if_alone(data, monkeypatch):
+    model = CodecLM(config("word")).eval()
+    sentences, told = [plan(p.groups, model.config) for p in data.test[:3]], []
+    monkeypatch.setattr("lib.generate.decode", lambda model, ids, limits, sampling, rows: told.append(rows) or rows)
+    together = speak(model, [sentences, sentences[:1]])
+    assert together.shape[:2] == (2, sum(s.frames for _, spans in sentences for s in spans))
+    alone = torch.cat([speak(model, [[sentence]])[0] for sentence in sentences])
+    assert torch.equal(together[0], alone)
+    first = sum(s.frames for s in sentences[0][1])
+    assert torch.equal(together[1, :first], alone[:first]) and (together[1, first:] == alone[first - 1]).all()

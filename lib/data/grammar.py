@@ -1,4 +1,4 @@
-"""Polish sentences without end from templates and word lists of our own: speech for training the codec.
+"""Polish sentences without end from templates and word lists of our own, and texts of coined words: speech for training.
 
 Words stand in their lists already inflected: a pair of verb forms is masculine, feminine; nouns carry their gender
 (m inanimate, f, n), and adjectives are put into the case and gender of the noun they stand before.
@@ -73,6 +73,8 @@ WHY = _split("""nie wiem, nie pamiętam, powiedz mi, nikt nie rozumie, ciekawe, 
 SAYING = [tuple(pair.split("/")) for pair in _split("""twierdzi/twierdzi, myślał/myślała, przyznał/przyznała,
     usłyszał/usłyszała, uwierzył/uwierzyła, zauważył/zauważyła, powtarza/powtarza, wyznał/wyznała""")]
 
+COINED = (3, 7)         # words of a text of coined words
+
 
 def _did(person: tuple[str, int], verbs: tuple[str, ...], *rest: str) -> str:
     """Someone did something: the verb, and a manner that has two forms, agree with the person."""
@@ -126,3 +128,16 @@ def phrases(count: int, seed: int) -> list[str]:
              for (make, lists), size in zip(_TEMPLATES, sizes)]
     turns = (turn for turn in chain.from_iterable(zip_longest(*draws)) if turn is not None)
     return [_sentence(*turn) for turn in islice(turns, count)]
+
+
+def coined(texts: list[str], count: int, seed: int) -> list[str]:
+    """`count` texts of words that are the first half of one word of `texts` and the second half of another: they teach
+    sounds rather than words."""
+    words = sorted({word.strip(".,?!-:;") for text in texts for word in text.split()} - {""})
+    random = Random(seed)
+
+    def word() -> str:
+        first, second = random.choice(words), random.choice(words)
+        return first[:(len(first) + 1) // 2] + second[len(second) // 2:]
+
+    return [" ".join(word() for _ in range(random.randint(*COINED))) + "." for _ in range(count)]

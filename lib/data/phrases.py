@@ -55,6 +55,9 @@ class Span:
     frames: int
 
 
+Plan = tuple[list[int], list[Span]]     # ids of a text's symbols, and the spans that share them out
+
+
 def spoken(phonemes: Iterable[str]) -> list[str]:
     """The phonemes without pauses and stress marks."""
     return [name.lstrip("ˈˌ") for name in phonemes if name != PAUSE]
@@ -88,8 +91,8 @@ def align(speech: Speech, text: str, frames: int) -> tuple[Group, ...]:
     return tuple(Group(characters or " ", tuple(phonemes)) for characters, phonemes in pieces if characters or phonemes)
 
 
-def plan(groups: tuple[Group, ...], config: ModelConfig) -> tuple[list[int], list[Span]]:
-    """Ids of the text's symbols, and the spans that share them out, as the conditioning of `config` has it."""
+def plan(groups: tuple[Group, ...], config: ModelConfig) -> Plan:
+    """The plan of a text, as the conditioning of `config` has it."""
     phonemes = [pair for group in groups for pair in group.phonemes]
     if config.units == "phonemes":
         index = {name: i for i, name in enumerate(config.alphabet)}
@@ -123,13 +126,17 @@ def guide(spans: list[Span], late: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def texts(split: str, count: int) -> list[str]:
     """The first `count` texts of a split, as spoken: `test` and `validation` are those of the corpus; `train` is its
-    training sentences, then the grammar's; `recogniser` and `longer` are the grammar's alone, by other seeds."""
+    training sentences, then by turns the grammar's and ones of coined words; `recogniser` is the latter two and `longer`
+    the grammar's alone, by other seeds."""
     if split in ("test", "validation"):
         return [normalise(s.text) for s in sentences(split)][:count]
-    own = [normalise(s.text) for s in sentences("train")] if split == "train" else []
+    seed = {"train": 1, "recogniser": 2, "longer": 3}[split]
+    own = [normalise(s.text) for s in sentences("train")]
+    chosen = made = [normalise(text) for text in grammar.phrases(count, seed)]
+    if split != "longer":
+        chosen = [text for pair in zip(made, grammar.coined(own + made, count, seed)) for text in pair]
     held_out = {normalise(s.text) for part in ("test", "validation") for s in sentences(part)}
-    made = map(normalise, grammar.phrases(count, {"train": 1, "recogniser": 2, "longer": 3}[split]))
-    return [text for text in dict.fromkeys([*own, *made]) if text not in held_out][:count]
+    return [text for text in dict.fromkeys([*(own if split == "train" else ()), *chosen]) if text not in held_out][:count]
 
 
 def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LONGEST) -> list[Phrase]:
@@ -161,6 +168,12 @@ def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LON
 def alphabet(spoken_phrases: Iterable[Phrase]) -> tuple[str, ...]:
     """All phonemes of some phrases, stress marked, the pause among them."""
     return tuple(sorted({name for p in spoken_phrases for g in p.groups for name, _ in g.phonemes}))
+
+
+def sentences_of(groups: tuple[Group, ...]) -> list[tuple[Group, ...]]:
+    """The groups of each sentence: one ends after a separator with a full stop, a question or an exclamation mark."""
+    ends = [i + 1 for i, group in enumerate(groups[:-1]) if set(".?!") & set(group.characters)]
+    return [groups[begin:end] for begin, end in zip([0, *ends], [*ends, len(groups)])]
 
 
 def say(text: str, voice: str) -> tuple[tuple[Group, ...], np.ndarray]:

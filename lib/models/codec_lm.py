@@ -80,7 +80,7 @@ class CodecLM(nn.Module):
         x = self.embedding(codes + self.offsets).mean(1)
         return x if text is None else x + text
 
-    def _told(self, text: Tensor, guide: Guide | None) -> Tensor:
+    def told(self, text: Tensor, guide: Guide | None = None) -> Tensor:
         """What each frame is told of the text: (batch, frames or 1, width)."""
         if self.config.conditioning == "pooled":
             return self.text_encoder.pooled(text)[:, None]
@@ -110,7 +110,7 @@ class CodecLM(nn.Module):
         """Teacher forcing: logits of each frame of `codes` given those before it, and of the end, (batch, frames)."""
         before = F.pad(codes[..., :-1], (1, 0), value=START)
         if self.config.conditioning != "prefix":
-            return self._read(self.core(self._place(self._embed(before, self._told(text, guide)))))
+            return self._read(self.core(self._place(self._embed(before, self.told(text, guide)))))
         characters, frames = text.shape[1], codes.shape[2]
         padding = F.pad(text == self.text_encoder.padding, (0, frames))  # (batch, characters + frames)
         order = padding.byte().argsort(dim=1, stable=True)[..., None]   # a row's characters, its frames, then padding
@@ -118,14 +118,13 @@ class CodecLM(nn.Module):
         y = self.core(self._place(x, characters))
         return self._read(y.take_along_dim(order.argsort(1)[:, characters:], 1))
 
-    def initial_state(self, text: Tensor, frames: int, guide: Guide | None = None) -> DecodingState:
-        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then; of a
-        guide the last frame holds for all that follow."""
-        if self.config.conditioning == "pooled":
-            pooled = [self._told(row[None, row != self.text_encoder.padding], None) for row in text]
-            return DecodingState(self.core.initial_state(len(text), frames), torch.cat(pooled))
+    def initial_state(self, text: Tensor, frames: int, told: Tensor | None = None) -> DecodingState:
+        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then; where
+        each frame is `told` of the text, what the last one is told holds for all that follow."""
         if self.config.conditioning != "prefix":
-            return DecodingState(self.core.initial_state(len(text), frames), self._told(text, guide))
+            if told is None:
+                told = torch.cat([self.told(row[None, row != self.text_encoder.padding]) for row in text])
+            return DecodingState(self.core.initial_state(len(text), frames), told)
         characters, *others = (text != self.text_encoder.padding).sum(1).unique().tolist()
         if others:
             raise ValueError(f"texts of {characters} to {others[-1]} characters: after a prefix, decode texts of one "
