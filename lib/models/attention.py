@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .conv import GroupedConv
-from .linear import Linear, by_kernel
+from .linear import Linear, _frame_linear, by_kernel
 from .parallel import Parallel
 from .scan import FAST, _exp
 
@@ -24,8 +24,13 @@ class AttentionState:
 def rotate(x: Tensor, start: int = 0) -> Tensor:
     """Rotary positions (Su et al. 2021) on (batch, heads, frames, head width), the first frame at position `start`."""
     end, half = start + x.shape[-2], x.shape[-1] // 2
-    cos, sin = _rotary(1 << (end - 1).bit_length(), half, x.dtype, x.device)
+    cos, sin = _rotary(_table(end), half, x.dtype, x.device)
     return torch.addcmul(x * cos[start:end], x.roll(half, -1), sin[start:end])
+
+
+def _table(frames: int) -> int:
+    """The length of the table that serves so many frames: few lengths, so that tables are made seldom."""
+    return 1 << (frames - 1).bit_length()
 
 
 @lru_cache(8)
@@ -71,53 +76,62 @@ class Attention(nn.Module):
         return AttentionState(self.out.weight.new_zeros(batch, 2 * self.heads, frames, head))
 
     def step(self, x: Tensor, state: AttentionState) -> Tensor:         # (batch, width)
-        at = state.frames
-        if at >= state.cache.shape[2]:
+        """One frame by the fastest way there is; by the kernel, a row of a batch has the very bits that it has alone."""
+        if state.frames >= state.cache.shape[2]:
             raise ValueError(f"the cache holds {state.cache.shape[2]} frames: ask initial_state for more")
-        q, kv = self._split(self.qkv(x)[:, None], at)
-        state.cache.narrow(2, at, 1).copy_(kv)
-        state.frames = at + 1
-        return self.out(attend(q, state).flatten(1))                    # (batch, width)
+        if not by_kernel(x):
+            return self.step_reference(x, state)
+        y, head = torch.empty_like(x), state.cache.shape[3]
+        turn = _rotary(_table(state.frames + 1), head // 2, x.dtype, x.device) if self.rotary else (x, x)
+        _step(*(s.contiguous().numpy() for s in (x, self.qkv.weight, self.qkv.bias, *turn, self.out.weight, self.out.bias,
+                                                 state.cache, y)), state.frames, self.rotary)
+        state.frames += 1
+        return y
+
+    def step_reference(self, x: Tensor, state: AttentionState) -> Tensor:
+        q, kv = self._split(self.qkv(x)[:, None], state.frames)
+        state.cache[:, :, state.frames:state.frames + 1] = kv
+        state.frames += 1
+        y = F.scaled_dot_product_attention(q, *state.cache.narrow(2, 0, state.frames).chunk(2, 1))
+        return self.out(y.flatten(1))                                   # (batch, heads, 1, head width) to (batch, width)
 
     def state_numbers(self, frames: int) -> int:
         return 2 * frames * self.out.in_features
 
 
-def attend_reference(q: Tensor, state: AttentionState) -> Tensor:
-    """Attention of one frame, q (batch, heads, 1, head width), over all that the cache holds, to the same shape."""
-    return F.scaled_dot_product_attention(q, *state.cache.narrow(2, 0, state.frames).chunk(2, 1))
-
-
-def attend(q: Tensor, state: AttentionState) -> Tensor:
-    """The same by the fastest way there is."""
-    if not by_kernel(q):
-        return attend_reference(q, state)
-    y = q.new_empty(q.shape)
-    _attend(q.contiguous().numpy(), state.cache.numpy(), state.frames, y.numpy())
-    return y
-
-
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _attend(q, cache, frames, y):
-    batch, heads, _, width = q.shape
-    weights = np.empty(frames, q.dtype)
+def _step(x, w_qkv, b_qkv, cos, sin, w_out, b_out, cache, y, at, rotary):
+    """x (batch, width) to y, the same; its keys and values go into the cache at frame `at`."""
+    batch, width = x.shape
+    head, heads = cache.shape[3], cache.shape[1] // 2
+    qkv, mixed = np.empty((batch, 3 * width), x.dtype), np.zeros((batch, width), x.dtype)
+    weights, frames, scale = np.empty(at + 1, x.dtype), at + 1, x.dtype.type(1 / math.sqrt(head))
+    _frame_linear(x, w_qkv, b_qkv, qkv, 1)
+    turned = qkv.copy()
     for b in range(batch):
-        for head in range(heads):
-            q_h, keys, values, y_h = q[b, head, 0], cache[b, head], cache[b, heads + head], y[b, head, 0]
+        for start in range(0, 2 * width if rotary else 0, head):        # each head of q, then of k
+            for i in range(head):
+                other = start + (i + head // 2) % head
+                turned[b, start + i] = qkv[b, start + i] * cos[at, i] + qkv[b, other] * sin[at, i]
+        for n in range(heads):
+            q, keys, values = turned[b, n * head:(n + 1) * head], cache[b, n], cache[b, heads + n]
+            for i in range(head):
+                keys[at, i], values[at, i] = turned[b, width + n * head + i], turned[b, 2 * width + n * head + i]
             for t in range(frames):
-                score, k = q.dtype.type(0), keys[t]
-                for i in range(width):
-                    score += q_h[i] * k[i]
-                weights[t] = score / q.dtype.type(math.sqrt(width))
-            highest, total = weights.max(), q.dtype.type(0)
+                score, k = x.dtype.type(0), keys[t]
+                for i in range(head):
+                    score += q[i] * k[i]
+                weights[t] = score * scale
+            highest, total = weights.max(), x.dtype.type(0)
             for t in range(frames):
                 weights[t] = _exp(weights[t] - highest)
                 total += weights[t]
-            y_h[:] = 0
+            y_n = mixed[b, n * head:(n + 1) * head]
             for t in range(frames):
                 w, v = weights[t] / total, values[t]
-                for i in range(width):
-                    y_h[i] += w * v[i]
+                for i in range(head):
+                    y_n[i] += w * v[i]
+    _frame_linear(mixed, w_out, b_out, y, 1)
 
 
 class TransformerLayer(nn.Module):

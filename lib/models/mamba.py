@@ -2,12 +2,13 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .linear import Linear, by_kernel, frame_linear
+from .linear import Linear, _frame_linear, by_kernel
 from .scan import FAST, _exp, scan_step, selective_scan
 
 
@@ -46,7 +47,7 @@ class Mamba(nn.Module):
         dt, B, C = self._select(x)
         y, h = selective_scan(x, dt, -torch.exp(self.A_log), B, C, self.D)
         if state:
-            state.conv, state.ssm = padded[:, 1 - self.d_conv:].transpose(1, 2), h
+            state.conv, state.ssm = padded[:, 1 - self.d_conv:].transpose(1, 2).contiguous(), h
         return self.out_proj(y * F.silu(z))
 
     def _select(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,39 +69,62 @@ class Mamba(nn.Module):
                           -torch.exp(self.A_log))
 
     def step(self, x: Tensor, state: MambaState) -> Tensor:             # (batch, d_model)
+        """One frame by the fastest way there is; by the kernel, a row of a batch has the very bits that it has alone."""
+        if not by_kernel(x):
+            return self.step_reference(x, state)
+        y = torch.empty_like(x)
+        _step(*(s.contiguous().numpy() for s in (
+            x, self.in_proj.weight, self.conv1d.weight[:, 0], self.conv1d.bias, self.x_proj.weight, self.dt_proj.weight,
+            self.dt_proj.bias, state.A, self.D, self.out_proj.weight, state.conv, state.ssm, y)))
+        return y
+
+    def step_reference(self, x: Tensor, state: MambaState) -> Tensor:
         x, z = self.in_proj(x).chunk(2, -1)
         window = torch.cat([state.conv, x[..., None]], -1)              # (batch, d_inner, d_conv)
-        state.conv = window[..., 1:]
-        x = F.silu(frame_linear(window.flatten(1), self.conv1d.weight[:, 0], self.conv1d.bias, self.d_inner))
+        state.conv = window[..., 1:].contiguous()
+        x = F.silu((window * self.conv1d.weight[:, 0]).sum(-1) + self.conv1d.bias)
         dt, B, C = self._select(x)
-        y = advance(x, dt, state.A, B, C, self.D, state)
+        y, state.ssm = scan_step(x, dt, state.A, B, C, self.D, state.ssm)
         return self.out_proj(y * F.silu(z))
 
     def state_numbers(self, frames: int) -> int:
         return (self.d_conv - 1 + self.d_state) * self.d_inner
 
 
-def advance_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: MambaState) -> Tensor:
-    """One step of the scan, x to y (batch, d_inner), shapes as in `scan_step`; moves the state."""
-    y, state.ssm = scan_step(x, dt, A, B, C, D, state.ssm)
-    return y
-
-
-def advance(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: MambaState) -> Tensor:
-    """The same by the fastest way there is."""
-    if not by_kernel(x):
-        return advance_reference(x, dt, A, B, C, D, state)
-    y = torch.empty_like(x)
-    _advance(*(s.contiguous().numpy() for s in (x, dt, A, B, C, D, state.ssm, y)))
-    return y
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _silu(x, one):
+    e = _exp(-abs(x))
+    return (x if x >= 0 else x * e) / (one + e)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _advance(x, dt, A, B, C, D, h, y):
-    for b in range(len(x)):
-        for c in range(x.shape[1]):
-            u, total, a, h_c = dt[b, c] * x[b, c], D[c] * x[b, c], A[c], h[b, c]
-            for n in range(len(a)):
-                h_c[n] = _exp(dt[b, c] * a[n]) * h_c[n] + B[b, n] * u
-                total += C[b, n] * h_c[n]
-            y[b, c] = total
+def _step(x, w_in, w_conv, b_conv, w_x, w_dt, b_dt, A, D, w_out, conv, h, y):
+    """x (batch, d_model) to y, the same; moves conv (batch, d_inner, d_conv - 1) and h (batch, d_inner, d_state)."""
+    batch, (d_inner, d_conv), (_, rank), d_state = len(x), w_conv.shape, w_dt.shape, A.shape[1]
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    xz = np.empty((batch, 2 * d_inner), x.dtype)
+    u = np.empty((batch, d_inner), x.dtype)
+    selected = np.empty((batch, rank + 2 * d_state), x.dtype)           # dt, B, C
+    _frame_linear(x, w_in, None, xz, 1)
+    for b in range(batch):
+        for c in range(d_inner):
+            window, last = conv[b, c], xz[b, c]
+            total = b_conv[c] + w_conv[c, d_conv - 1] * last
+            for k in range(d_conv - 1):
+                total += w_conv[c, k] * window[k]
+                window[k] = window[k + 1] if k < d_conv - 2 else last
+            u[b, c] = _silu(total, one)
+    _frame_linear(u, w_x, None, selected, 1)
+    for b in range(batch):
+        low, B, C = selected[b, :rank], selected[b, rank:rank + d_state], selected[b, rank + d_state:]
+        for c in range(d_inner):
+            dt, a, h_c = b_dt[c], A[c], h[b, c]
+            for r in range(rank):
+                dt += w_dt[c, r] * low[r]
+            dt = max(dt, zero) + np.log1p(_exp(-abs(dt)))               # softplus
+            total, dt_u = D[c] * u[b, c], dt * u[b, c]
+            for n in range(d_state):
+                h_c[n] = _exp(dt * a[n]) * h_c[n] + B[n] * dt_u
+                total += C[n] * h_c[n]
+            u[b, c] = total * _silu(xz[b, d_inner + c], one)
+    _frame_linear(u, w_out, None, y, 1)
