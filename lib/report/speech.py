@@ -262,18 +262,6 @@ def longer_table(report: Report) -> pd.DataFrame:
                           "run": run.name} for run in report.longer for row in run.result["lengths"]])
 
 
-def longer_notes(report: Report) -> list[str]:
-    """Whose failure the one at length is: a control without memory cannot forget."""
-    words = []
-    for run in report.longer:
-        first, last = run.result["lengths"][0], run.result["lengths"][-1]
-        if run.result["core"] == "pointwise" and last["error"] > 1.5 * first["error"]:
-            words.append(f"The control pointwise, which has no memory, goes from {first['error']:.0%} at {first['seconds']} s to "
-                         f"{last['error']:.0%} at {last['seconds']} s: what fails there is the text encoder that all cores share, "
-                         "trained on texts of 4 seconds, so this table does not tell what the cores forget.")
-    return words
-
-
 def first_seeds(report: Report) -> dict[str, Record]:
     """Core -> what its first seed said, of the headline."""
     first: dict[str, Record] = {}
