@@ -67,7 +67,7 @@ class TrainConfig:
 class SpeechConfig:
     """Training on many phrases, to be judged on sentences never heard: warm-up, constant rate, linear cool-down."""
     model: ModelConfig = ModelConfig(size="matched-1m", pattern="delay", conditioning="word")
-    steps: int = 1000
+    steps: int = 800
     batch: int = 8                  # phrases a step
     learning_rate: float = 8e-3
     warmup: int = 50                # steps
@@ -108,13 +108,13 @@ class Study:
     speech_size: str = "matched-1m"
     speech_codebooks: int = 2       # enough to be understood; each one more is a quarter of the time
     alignment: str = "word"         # the headline's conditioning
-    units: str = "characters"       # of the text, or phonemes
+    units: str = "phonemes"         # of the text where its spans are given, or characters
     speech_seeds: int = 3
-    speech_steps: int = 1000
+    speech_steps: int = 800
     rates: tuple[float, ...] = (4e-3, 8e-3, 1.6e-2, 3.2e-2) # learning rates that each core chooses from
     rate_steps: int = 120           # of each of the runs that it chooses by
     control_steps: int = 0          # of the control at equal time; 0: none
-    short_steps: int = 300          # of the runs around the headline, one seed
+    short_steps: int = 250          # of the runs around the headline, one seed
     strengths: tuple[str, ...] = () # other conditionings
     more_cores: tuple[str, ...] = ()
     other_sizes: tuple[str, ...] = ()
@@ -160,8 +160,7 @@ STUDIES = {s.name: s for s in (
           judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
-    Study("standard", phrases=3000, control_steps=2000,
-          strengths=("pooled", "prefix", "utterance", "word", "phoneme", "neighbours"),
+    Study("standard", phrases=9600, control_steps=1400, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
           more_cores=("conv", "transformer_conv"), other_sizes=("matched-3m",)),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=8000, speech_seeds=5, speech_steps=6000,
           speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,

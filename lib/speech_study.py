@@ -33,9 +33,11 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
          **fields) -> SpeechConfig:
     """A run of the study: the headline's, where nothing else is said."""
     conditioning = conditioning or study.alignment
-    units = units or ("phonemes" if conditioning in ONLY_PHONEMES else study.units)
-    return SpeechConfig(model_config(data, core, conditioning, units, size=study.speech_size, codebooks=study.speech_codebooks),
-                        **{"steps": study.speech_steps, **fields})
+    if conditioning in ONLY_PHONEMES or conditioning not in ALIGNED:
+        units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
+    model = model_config(data, core, conditioning, units or study.units, size=study.speech_size,
+                         codebooks=study.speech_codebooks)
+    return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
 
 
 def rates(study: Study, data: Data, core: str) -> list[SpeechConfig]:
@@ -60,7 +62,7 @@ def part(study: Study, data: Data, name: str, core: str, rate: float) -> list[Sp
         "time": [one(steps=study.control_steps)] if core == "pointwise" and study.control_steps else [],
         # these come before the learning rates are chosen, at the strength that they find
         "strengths": [base(study, data, core, c, steps=short) for c in study.strengths] if main else [],
-        "units": [one(units="phonemes", steps=short)] if main and study.strengths and study.units == "characters" else [],
+        "units": [one(units=units, steps=short) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "cores": [one(steps=short)] if not main else [],
         "sizes": [replace(run, model=replace(run.model, size=size)) for run in [one(steps=short)]
                   for size in study.other_sizes] if core in study.cores else [],
@@ -110,12 +112,15 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     records.note(study.label, "recogniser", [judge.record])
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
     rate = dict.fromkeys(cores, 0.0)
-    for core in cores if study.parts != ("strengths",) else ():
-        like = core if core in study.speech_cores else study.speech_cores[0]    # whose rate it takes
-        found = run_all(rates(study, data, like), speech, data, None, f"{like}, learning rates")
-        rate[core] = best_rate(found)
-        if core == like:
-            records.note(study.label, f"speech/rates/{core}", found)
+    if study.parts != ("strengths",):
+        like = {core: core if core in study.speech_cores else study.speech_cores[0] for core in cores}  # whose rate it takes
+        tried = {core: rates(study, data, core) for core in dict.fromkeys(like.values())}
+        run_all([one for configs in tried.values() for one in configs], speech, data, None, "learning rates")
+        found = {core: [records.find("speech", identity(one, speech, data)) for one in tried[core]] for core in tried}
+        rate = {core: best_rate(found[like[core]]) for core in cores}
+        for core in cores:
+            if core == like[core]:
+                records.note(study.label, f"speech/rates/{core}", found[core])
     chosen = {(name, core): part(study, data, name, core, rate[core]) for name in study.parts for core in cores}
     run_all([one for configs in chosen.values() for one in configs], speech, data, judge, ", ".join(cores))
     for (name, core), configs in chosen.items():
