@@ -18,7 +18,7 @@ def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "
     """Training runs, a seed each, and what they said: so many errors among 100 phonemes with given durations."""
     trained, said = [], []
     for seed, wrong in enumerate(errors):
-        config = SpeechConfig(ModelConfig(core, "matched-1m", conditioning=conditioning), steps=steps, seed=seed)
+        config = SpeechConfig(ModelConfig(core, "matched-1m", conditioning=conditioning, units="phonemes"), steps=steps, seed=seed)
         points = [{"step": step, "loss": 6 - step / 20 + wrong / 100, "per_codebook": [0.1, 0.2]} for step in (steps // 2, steps)]
         run = records.save("speech", {"config": asdict(config)}, {
             "validation": points, "test": {"loss": 5 + wrong / 100, "per_codebook": [0.3, 0.1]}, "cpu_seconds": [0.5] * steps,
