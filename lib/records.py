@@ -18,6 +18,8 @@ from pathlib import Path
 from .config import REPOSITORY, workspace
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFERENCE = REPOSITORY / "figures" / "reference" / "runs"       # records of the committed study, most without files
+KEPT = ("speech", "said", "longer")     # kinds of which the record says enough: the study of speech adds to those
 PART = ".part"              # ends the name of what is being written, and of what a killed process left of it
 
 
@@ -176,7 +178,7 @@ class Record:
 
     @property
     def folder(self) -> Path:
-        return folder(self.kind, self.key)
+        return _found(self.name) or folder(self.kind, self.key)
 
     def file(self, name: str) -> Path:
         """Path of a file of this run, after checking that it is the one that was written."""
@@ -196,9 +198,14 @@ def folder(kind: str, key: str) -> Path:
 
 def find(kind: str, identity: dict) -> Record | None:
     """The finished run with this identity, None where there is none, Damaged where its record is not whole."""
-    key = digest(identity)
-    path = folder(kind, key) / "record.json"
-    return load(path) if path.exists() else None
+    where = _found(f"{kind}/{digest(identity)[:12]}")
+    return load(where / "record.json") if where else None
+
+
+def _found(name: str) -> Path | None:
+    """The folder of the run cited so: of this workspace, else of the reference."""
+    roots = (runs_root(), REFERENCE) if name.split("/")[0] in KEPT else (runs_root(),)
+    return next((root / name for root in roots if (root / name / "record.json").exists()), None)
 
 
 def load(path: Path) -> Record:
@@ -275,7 +282,8 @@ def noted(study: str) -> dict[str, list[Record]]:
     if not manifest:
         raise ValueError(f"study {study} has no runs yet: run notebooks 01 to 06 first "
                          f"(python -m lib.run --study {study})")
-    return {role: [load(runs_root() / name / "record.json") for name in names] for role, names in manifest.items()}
+    return {role: [load((_found(name) or runs_root() / name) / "record.json") for name in names]
+            for role, names in manifest.items()}
 
 
 def _manifest(study: str) -> dict[str, list[str]]:

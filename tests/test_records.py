@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,23 @@ def test_found_by_content():
     assert found == record and found.result == {"loss": 0.25, "none": None}
     assert found.file("x.bin").read_bytes() == b"1234567890"
     assert records.find("train", {"a": 2}) is None and records.find("profile", record.identity) is None
+
+
+def test_a_run_of_speech_is_found_in_the_reference_without_its_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "REFERENCE", tmp_path / "reference")
+    for kind, found in (("speech", True), ("train", False)):
+        run = records.save(kind, {"seed": 1}, {"loss": 2.0}, {"weights": b"123"})
+        (tmp_path / "reference" / kind).mkdir(parents=True)
+        shutil.copytree(run.folder, tmp_path / "reference" / run.name, ignore=shutil.ignore_patterns("weights"))
+        shutil.rmtree(run.folder)
+        assert records.find(kind, {"seed": 1}) == (run if found else None)
+    records.note("quick", "speech", [records.find("speech", {"seed": 1})])
+    again, = records.noted("quick")["speech"]
+    assert again.folder == tmp_path / "reference" / again.name
+    with pytest.raises(records.Damaged, match="reference.*is missing"):
+        again.file("weights")
+    mine = records.save("speech", {"seed": 1}, {"loss": 3.0}, {"weights": b"123"})       # a run of one's own comes first
+    assert records.find("speech", {"seed": 1}) == mine and mine.file("weights").read_bytes() == b"123"
 
 
 def test_a_hundred_flipped_bits_are_a_hundred_noticed():

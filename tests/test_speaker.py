@@ -1,4 +1,6 @@
 """A core that speaks any sentence: its checkpoint, the command, the text box; and the leak audit."""
+import shutil
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
@@ -25,7 +27,16 @@ def checkpoint(workspace, monkeypatch):
     data = Data(few, few[:1], few[:1], codec.digest)
     config = SpeechConfig(ModelConfig("mamba_conv", "matched-1m", pattern="delay", conditioning="word", codebooks=2), steps=1, batch=2)
     run = train_speech(config, Speech(), data)
-    return write_checkpoint(workspace / "checkpoints" / "mamba_conv.safetensors", run, train_durations(config.model, data))
+    durations = train_durations(config.model, data)
+    path = write_checkpoint(workspace / "checkpoints" / "mamba_conv.safetensors", run, durations)
+    kept = workspace / "kept"       # the reference study has the record of a run, and its checkpoint
+    shutil.copytree(run.folder, kept / "runs" / run.name, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.rmtree(run.folder)
+    monkeypatch.setattr("lib.records.REFERENCE", kept / "runs")
+    monkeypatch.setattr("lib.speaker.REFERENCE", path.parent)
+    again = write_checkpoint(kept / "again" / path.name, train_speech(config, Speech(), data), durations)
+    assert again.read_bytes() == path.read_bytes()
+    return path
 
 
 def test_a_checkpoint_speaks_and_is_half_as_large(checkpoint):
@@ -35,6 +46,8 @@ def test_a_checkpoint_speaks_and_is_half_as_large(checkpoint):
     assert np.array_equal(audio, read_checkpoint(checkpoint).say("Dzień dobry, mam 3 koty."))
     numbers = sum(p.numel() for module in (speaker.model, speaker.durations) for p in module.parameters())
     assert checkpoint.stat().st_size < 2.1 * numbers
+    longer = speaker.say("Dzień dobry, mam 3 koty. Czy to pies?")
+    assert np.isfinite(longer).all() and len(longer) > 0
 
 
 def test_the_command_writes_a_sound_or_says_what_is_wrong(checkpoint, workspace, monkeypatch, capsys):

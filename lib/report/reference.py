@@ -1,7 +1,7 @@
 """Publish a finished study: `python -m lib.report.reference --study quick` (or `make reference STUDY=quick`).
 
-Copies report, figures, samples, stage times and run records (without weights) to figures/reference/, writes all
-results as one CSV, and puts picture and verdict into README.md between its two markers.
+Copies report, figures, samples, stage times and run records (without weights) to figures/reference/, where the study of
+speech adds to them, writes all results as one CSV, and puts picture and verdict into README.md between its two markers.
 """
 import argparse
 import csv
@@ -43,10 +43,9 @@ def publish(chosen: Study) -> Path:
             (new / "samples" / f"{core}_{regime}").mkdir(parents=True)
             for name in heard.files:
                 shutil.copy(heard.file(name), new / "samples" / f"{core}_{regime}" / name)
-        for core, heard in speech.first_seeds(report).items():
-            (new / "samples" / f"{core}_speech").mkdir()
+        for heard in speech.first_seeds(report).values():       # beside their records, where a later study finds them
             for name in heard.files:
-                shutil.copy(heard.file(name), new / "samples" / f"{core}_speech" / name)
+                shutil.copy(heard.file(name), new / "runs" / heard.name)
         (new / "results.csv").write_text(_csv(samples), encoding="utf-8")
         size = sum(p.stat().st_size for p in new.rglob("*") if p.is_file())
         if size > LARGEST or (new / "report.html").stat().st_size > LARGEST_REPORT:
