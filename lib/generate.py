@@ -74,24 +74,27 @@ def longest_of(frames: int) -> int:
 @torch.inference_mode()
 def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
     """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
-    training; the core goes through all of them. It ends by itself, at the latest where `longest_of` has it."""
+    training; the core goes through all of them. It ends by itself within the last, at the latest where `longest_of` has
+    it."""
     device = model.offsets.device
 
     def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
         return model.told(torch.tensor([ids], device=device), Guide(*(torch.from_numpy(x)[None].to(device)
                                                                       for x in guide(spans))))[0]
-    rows = [torch.cat([told(*sentence) for sentence in text]) for text in texts]
+    parts = [[told(*sentence) for sentence in text] for text in texts]
+    rows = [torch.cat(sentences) for sentences in parts]
+    last = [len(row) - len(sentences[-1]) for row, sentences in zip(rows, parts)]      # where the last one begins
     longest = max(map(len, rows))
     filled = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row), -1)]) for row in rows])
     symbols = [torch.tensor([i for ids, _ in text for i in ids]) for text in texts]
-    return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled)
+    return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled, last)
 
 
 @torch.inference_mode()
 def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sampling,
-           told: Tensor | None = None) -> list[tuple[np.ndarray, dict]]:
+           told: Tensor | None = None, open_until: list[int] | None = None) -> list[tuple[np.ndarray, dict]]:
     """Codes (codebooks, frames) int16, at most so many frames, for each text (symbols,), and how it went; `told` is what
-    each frame is told of the text, (batch, frames, width).
+    each frame is told of the text, (batch, frames, width), and none ends before the frame `open_until`.
 
     In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
     after it, since such a core has no state.
@@ -116,8 +119,9 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
             codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
             continue
         for row, said in enumerate(end.tolist()):
-            if said > 0 or t + 1 == limits[row] + delayed:
-                ends.setdefault(row, (t + 1, time.perf_counter() - begin, said > 0))
+            ended = said > 0 and t >= (open_until[row] + delayed if open_until else 0)
+            if ended or t + 1 == limits[row] + delayed:
+                ends.setdefault(row, (t + 1, time.perf_counter() - begin, ended))
         if len(ends) == len(texts):
             break
     results = []

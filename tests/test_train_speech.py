@@ -191,14 +191,17 @@ def test_speaking_by_a_plan_ends_at_the_latest_behind_it(data, pattern):
     with torch.no_grad():
         model.end.bias.fill_(50)
     assert all(codes.shape == (4, 1) and went["ended"] for codes, went in speak(model, plans))
+    (codes, went), = speak(model, [[plans[0][0], plans[1][0]]])         # it may end within the last sentence alone
+    assert codes.shape == (4, data.test[0].codes.shape[1] + 1) and went["ended"]
 
 
 @torch.inference_mode()
 def test_each_sentence_of_a_text_is_encoded_as_if_alone(data, monkeypatch):
     model = CodecLM(config("word")).eval()
     sentences, told = [plan(p.groups, model.config) for p in data.test[:3]], []
-    monkeypatch.setattr("lib.generate.decode", lambda model, ids, limits, sampling, rows: told.append(rows) or rows)
+    monkeypatch.setattr("lib.generate.decode", lambda model, ids, limits, sampling, rows, last: told.append(last) or rows)
     together = speak(model, [sentences, sentences[:1]])
+    assert told == [[sum(s.frames for _, spans in sentences[:-1] for s in spans), 0]]    # where the last sentence begins
     assert together.shape[:2] == (2, sum(s.frames for _, spans in sentences for s in spans))
     alone = torch.cat([speak(model, [[sentence]])[0] for sentence in sentences])
     assert torch.equal(together[0], alone)
