@@ -126,4 +126,5 @@ def test_the_table_against_length_has_a_row_for_each_core_and_length(report):
     report.longer = [records.save("longer", {"core": core}, {"core": core, "lengths": [
         {"seconds": 4, "texts": 3, "error": 0.3, "ceiling": 0.01}, {"seconds": 60, "texts": 3, "error": last, "ceiling": 0.01}]})
         for core, last in (("transformer", 0.9), ("pointwise", 0.6))]
+    assert "transformer from 30.0 to 90.0 %; pointwise from 30.0 to 60.0 %" in speech.answer(report)[-1]
     assert [row["phoneme error"] for row in speech.longer_table(report).to_dict("records")] == ["30.0 %", "90.0 %", "30.0 %", "60.0 %"]

@@ -106,6 +106,13 @@ def answer(report: Report) -> list[str]:
         words.append(f"{title} " + (" ".join(c.sentence for c in chosen)) + " "
                      + ("; ".join(f"{core} is ahead in {', '.join(nouns)}" for core, nouns in ahead.items() if nouns)
                         or "Neither is ahead in anything that was tested") + ".")
+    if report.longer:
+        first, last = report.longer[0].result["lengths"][0], report.longer[0].result["lengths"][-1]
+        words.append(
+            f"Longer than anything heard in training, which is at most 4 seconds (one seed, {last['texts']} texts, no verdict): from "
+            f"texts of {first['seconds']} seconds to texts of {last['seconds']} the phoneme error goes " + "; ".join(
+                "{} from {:.1f} to {:.1f} %".format(run.result["core"], *(100 * run.result["lengths"][i]["error"] for i in (0, -1)))
+                for run in report.longer) + ".")
     return words
 
 
