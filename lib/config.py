@@ -20,8 +20,9 @@ CONDITIONING = {
     "phoneme": "the phoneme being said, alone",
     "neighbours": "the phoneme being said, the one before, the two after, and the position in it",
 }
-ALIGNED = ("utterance", "word", "phoneme", "neighbours")
+SPREAD = ("utterance", "word")                  # of phonemes or characters, as one chooses
 ONLY_PHONEMES = ("phoneme", "neighbours")
+ALIGNED = SPREAD + ONLY_PHONEMES
 
 # Of the study of speech: the comparison itself, the control at equal time, and one run each of other strengths, of
 # characters in place of phonemes, of other cores and of other sizes.

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 import torch
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, PARTS, REPOSITORY, SpeechConfig, Study
+from .config import ALIGNED, ONLY_PHONEMES, PARTS, REPOSITORY, SPREAD, SpeechConfig, Study
 from .intelligibility import Judge, bounds, heard_identity, listen_to, longer
 from .progress import progress_bar
 from .speaker import write_checkpoint
@@ -33,10 +33,11 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
          **fields) -> SpeechConfig:
     """A run of the study: the headline's, where nothing else is said."""
     conditioning = conditioning or study.alignment
-    if conditioning in ONLY_PHONEMES or conditioning not in ALIGNED:
+    if conditioning in SPREAD:
+        units = units or study.units
+    else:
         units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
-    model = model_config(data, core, conditioning, units or study.units, size=study.speech_size,
-                         codebooks=study.speech_codebooks)
+    model = model_config(data, core, conditioning, units, size=study.speech_size, codebooks=study.speech_codebooks)
     return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
 
 
@@ -114,9 +115,10 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     rate = dict.fromkeys(cores, 0.0)
     if study.parts != ("strengths",):
         like = {core: core if core in study.speech_cores else study.speech_cores[0] for core in cores}  # whose rate it takes
-        tried = {core: rates(study, data, core) for core in dict.fromkeys(like.values())}
-        run_all([one for configs in tried.values() for one in configs], speech, data, None, "learning rates")
-        found = {core: [records.find("speech", identity(one, speech, data)) for one in tried[core]] for core in tried}
+        tried = [one for core in dict.fromkeys(like.values()) for one in rates(study, data, core)]
+        found: dict[str, list[records.Record]] = {}
+        for one, run in zip(tried, run_all(tried, speech, data, None, "learning rates")):
+            found.setdefault(one.model.core, []).append(run)
         rate = {core: best_rate(found[like[core]]) for core in cores}
         for core in cores:
             if core == like[core]:

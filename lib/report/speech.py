@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..config import CONDITIONING
+from ..config import CONDITIONING, SPREAD
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..generate import sound_file
@@ -216,7 +216,7 @@ def against_strength(report: Report) -> Figure:
     """Phoneme error of every core against how much its frames are told of the text; dots are runs, a line joins means."""
     table = runs(report)
     usual = report.study.units
-    shown = table[(table.part == "strengths") & ((table.units == usual) | ~table.conditioning.isin(("utterance", "word")))]
+    shown = table[(table.part == "strengths") & ((table.units == usual) | ~table.conditioning.isin(SPREAD))]
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.4), sharey=True)
     for axis, durations in zip(axes, ("given", "predicted")):
         chosen = shown[shown.durations.isin([durations, ""])]
