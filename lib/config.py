@@ -20,6 +20,7 @@ CONDITIONING = {
     "phoneme": "the phoneme being said, alone",
     "neighbours": "the phoneme being said, the one before, the two after, and the position in it",
 }
+STRENGTHS = tuple(CONDITIONING)
 SPREAD = ("utterance", "word")                  # of phonemes or characters, as one chooses
 ONLY_PHONEMES = ("phoneme", "neighbours")
 ALIGNED = SPREAD + ONLY_PHONEMES
@@ -27,6 +28,7 @@ ALIGNED = SPREAD + ONLY_PHONEMES
 # Of the study of speech: the comparison itself, the control at equal time, and one run each of other strengths, of
 # characters in place of phonemes, of other cores and of other sizes.
 PARTS = ("headline", "time", "strengths", "units", "cores", "sizes")
+MORE_CORES = ("conv", "transformer_conv", "mamba_conv_3_5", "mamba_conv_5_7", "mamba_conv_7_9", "mamba_conv_9_11")
 
 
 def workspace() -> Path:
@@ -162,12 +164,10 @@ STUDIES = {s.name: s for s in (
           judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
-    Study("standard", phrases=9600, control_steps=1400, strengths=("prefix", "utterance", "word", "phoneme", "neighbours"),
-          more_cores=("conv", "transformer_conv"), other_sizes=("matched-3m",)),
+    Study("standard", phrases=9600, control_steps=1400, strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed")),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=8000, speech_seeds=5, speech_steps=6000,
           speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,
-          strengths=("pooled", "prefix", "utterance", "word", "phoneme", "neighbours"), other_sizes=("seed", "matched-1m"),
-          more_cores=("conv", "transformer_conv", "mamba_conv_3_5", "mamba_conv_5_7", "mamba_conv_7_9", "mamba_conv_9_11"),
+          strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("seed", "matched-1m"),
           lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),
           memory_lengths=(300, 1200, 4800, 19200)),
 )}

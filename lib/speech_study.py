@@ -17,6 +17,7 @@ import torch
 from . import config, records
 from .config import ALIGNED, ONLY_PHONEMES, PARTS, REPOSITORY, SPREAD, SpeechConfig, Study
 from .intelligibility import Judge, bounds, heard_identity, listen_to, longer
+from .models.cores import LACKING, WIDER
 from .progress import progress_bar
 from .speaker import write_checkpoint
 from .train import DEVICE
@@ -30,20 +31,26 @@ def material(study: Study) -> Speech:
 
 
 def base(study: Study, data: Data, core: str, conditioning: str | None = None, units: str | None = None,
-         **fields) -> SpeechConfig:
-    """A run of the study: the headline's, where nothing else is said."""
+         size: str | None = None, **fields) -> SpeechConfig:
+    """A run of the study: the headline's, where nothing else is said; a core that has not its size is of the matched one."""
     conditioning = conditioning or study.alignment
     if conditioning in SPREAD:
         units = units or study.units
     else:
         units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
-    model = model_config(data, core, conditioning, units, size=study.speech_size, codebooks=study.speech_codebooks)
+    size = size or (study.matched if core in LACKING.get(study.speech_size, ()) else study.speech_size)
+    model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks)
     return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
 
 
-def rates(study: Study, data: Data, core: str) -> list[SpeechConfig]:
+def rates(study: Study, data: Data, core: str, size: str) -> list[SpeechConfig]:
     """Short runs of equal budget, one for each learning rate."""
-    return [base(study, data, core, steps=study.rate_steps, learning_rate=rate) for rate in study.rates]
+    return [base(study, data, core, size=size, steps=study.rate_steps, learning_rate=rate) for rate in study.rates]
+
+
+def rate_of(one: SpeechConfig) -> tuple[str, str]:
+    """The core and the size whose learning rate a run takes: its own, and of a wider hybrid the hybrid's."""
+    return "mamba_conv" if one.model.core in WIDER else one.model.core, one.model.size
 
 
 def best_rate(runs: list[records.Record]) -> float:
@@ -52,21 +59,19 @@ def best_rate(runs: list[records.Record]) -> float:
     return best.identity["config"]["learning_rate"]
 
 
-def part(study: Study, data: Data, name: str, core: str, rate: float) -> list[SpeechConfig]:
-    """The runs of a core that a part of the study adds, at the core's learning rate."""
+def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
+    """The runs of a core that a part of the study adds; their learning rate is still to be chosen."""
     def one(**fields) -> SpeechConfig:
-        return base(study, data, core, learning_rate=rate, **fields)
+        return base(study, data, core, **{"steps": study.short_steps, **fields})
 
-    main, short = core in study.speech_cores, study.short_steps
+    main = core in study.speech_cores
     return {
-        "headline": [one(seed=seed) for seed in range(study.speech_seeds)] if main else [],
+        "headline": [one(seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)] if main else [],
         "time": [one(steps=study.control_steps)] if core == "pointwise" and study.control_steps else [],
-        # these come before the learning rates are chosen, at the strength that they find
-        "strengths": [base(study, data, core, c, steps=short) for c in study.strengths] if main else [],
-        "units": [one(units=units, steps=short) for units in ("characters", "phonemes") if units != study.units] if main else [],
-        "cores": [one(steps=short)] if not main else [],
-        "sizes": [replace(run, model=replace(run.model, size=size)) for run in [one(steps=short)]
-                  for size in study.other_sizes] if core in study.cores else [],
+        "strengths": [one(conditioning=c) for c in study.strengths] if main else [],
+        "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
+        "cores": [one()] if not main else [],
+        "sizes": [one(size=size) for size in study.other_sizes] if core in study.cores else [],
     }[name]
 
 
@@ -112,18 +117,18 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     data, judge = load_data(speech), Judge.of(speech)
     records.note(study.label, "recogniser", [judge.record])
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
-    rate = dict.fromkeys(cores, 0.0)
-    if study.parts != ("strengths",):
-        like = {core: core if core in study.speech_cores else study.speech_cores[0] for core in cores}  # whose rate it takes
-        tried = [one for core in dict.fromkeys(like.values()) for one in rates(study, data, core)]
-        found: dict[str, list[records.Record]] = {}
-        for one, run in zip(tried, run_all(tried, speech, data, None, "learning rates")):
-            found.setdefault(one.model.core, []).append(run)
-        rate = {core: best_rate(found[like[core]]) for core in cores}
-        for core in cores:
-            if core == like[core]:
-                records.note(study.label, f"speech/rates/{core}", found[core])
-    chosen = {(name, core): part(study, data, name, core, rate[core]) for name in study.parts for core in cores}
+    chosen = {(name, core): part(study, data, name, core) for name in study.parts for core in cores}
+    # strengths keep the usual rate: the headline's is found by them, and the rates are chosen there
+    pairs = dict.fromkeys(rate_of(one) for (name, _), configs in chosen.items() if name != "strengths" for one in configs)
+    tried = {pair: rates(study, data, *pair) for pair in pairs}
+    tuned = iter(run_all([one for configs in tried.values() for one in configs], speech, data, None, "learning rates"))
+    for (core, size), configs in tried.items():
+        found = [next(tuned) for _ in configs]
+        records.note(study.label, f"speech/rates/{core}/{size}", found)
+        pairs[core, size] = best_rate(found)
+    for key, configs in chosen.items():
+        if key[0] != "strengths":
+            chosen[key] = [replace(one, learning_rate=pairs[rate_of(one)]) for one in configs]
     run_all([one for configs in chosen.values() for one in configs], speech, data, judge, ", ".join(cores))
     for (name, core), configs in chosen.items():
         if runs := [records.find("speech", identity(one, speech, data)) for one in configs]:
