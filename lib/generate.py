@@ -21,6 +21,7 @@ from .data.corpus import Corpus
 from .data.phrases import Plan, Span, guide
 from .data.text import encode
 from .data.tokens import Tokens, undelay
+from .graphs import stepper
 from .metrics.speech import token_match
 from .models.codec_lm import BINS, START, CodecLM, Guide
 from .train import load_model
@@ -106,11 +107,11 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
     generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
     causal = model.config.regime == "causal"
     begin = time.perf_counter()
-    state = model.initial_state(ids, steps, told) if causal else None
+    step = stepper(model, model.initial_state(ids, steps, told)) if causal else None
     ends: dict[int, tuple[int, float, bool]] = {}                       # of each row: frames, seconds, by itself
     for t in range(steps):
         if causal:
-            logits, end = model.step(codes[:, :, t], state)
+            logits, end = step(codes[:, :, t])
         else:
             logits, end = model(codes[:, :, 1:t + 2], ids)              # the last of these frames is still to come
             logits, end = logits[:, :, -1], end[:, -1]
@@ -139,7 +140,7 @@ def listen(run: records.Record, tokens: list[Tokens], corpus: Corpus, frames: in
     """What a trained run says for each of `tokens`' texts: codes, sound (FLAC) where there is a codec, and figures."""
     what = {"run": run.key, "weights": run.files, "sentences": [[t.id, t.digest] for t in tokens], "frames": frames,
             "sampling": asdict(sampling), "codec": corpus.codec.identity if corpus.codec else None,
-            "code": records.code_digest("models/*.py", "generate.py", "data/codec.py")}
+            "code": records.code_digest("models/*.py", "generate.py", "graphs.py", "data/codec.py")}
     finished = records.find("listen", what)
     if finished:
         return finished

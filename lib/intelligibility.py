@@ -33,7 +33,7 @@ BATCH = 16          # sentences said at once
 SOUNDS = 4          # test sentences whose sound is kept
 VALIDATION = 12     # validation sentences that are said
 LONG_TEXTS = 3      # of each length
-CODE = ("intelligibility.py", "generate.py", "metrics/speech.py")
+CODE = ("intelligibility.py", "generate.py", "graphs.py", "metrics/speech.py")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from . import records
 from .config import REPOSITORY, ModelConfig, Study, TrainConfig
 from .data.codec import BINS, FRAME_RATE, Codec, load_codec
 from .data.corpus import Corpus
+from .graphs import Step, stepper
 from .metrics import cost
 from .models.codec_lm import CodecLM, DecodingState, losses
 from .progress import progress_bar
@@ -74,19 +75,22 @@ def step_times(model: CodecLM, optimiser: torch.optim.Optimizer, batch: tuple) -
 
 @torch.inference_mode()
 def decode_times(model: CodecLM, start: int, frames: int) -> dict[str, float]:
-    """Milliseconds of what comes before the first frame, and per frame of greedy decoding from position `start`."""
+    """Milliseconds of what comes before the first frame, and per frame of greedy decoding `frames` frames from position
+    `start`; the first, in which a GPU records the step, is not timed."""
     _, _, text = example(model, 1)
     state, prefill_ms = timed(lambda: model.initial_state(text, start + frames))
     move(state, start)
-    _, ms = timed(lambda: decode(model, state, frames))
-    return {"prefill_ms": prefill_ms, "decode_ms": ms / frames}
+    step = stepper(model, state)
+    decode(model, step, 1)
+    _, ms = timed(lambda: decode(model, step, frames - 1))
+    return {"prefill_ms": prefill_ms, "decode_ms": ms / (frames - 1)}
 
 
-def decode(model: CodecLM, state: DecodingState, frames: int) -> None:
-    """Greedy decoding of `frames` frames."""
+def decode(model: CodecLM, step: Step, frames: int) -> None:
+    """Greedy decoding of `frames` frames by steps of the model."""
     codes = torch.zeros(1, model.codebooks, dtype=torch.long, device=DEVICE)
     for _ in range(frames):
-        logits, _ = model.step(codes, state)
+        logits, _ = step(codes)
         codes = logits.argmax(-1)
 
 
@@ -95,7 +99,7 @@ def first_codes(model: CodecLM, frames: int, room: int) -> float:
     """Milliseconds from the text in hand to all codes of the first `frames` frames, of an utterance of up to `room`."""
     late = (model.codebooks - 1) * (model.config.pattern == "delay")    # frames that the last codebook is late
     _, _, text = example(model, 1)
-    return timed(lambda: decode(model, model.initial_state(text, room + late), frames + late))[1]
+    return timed(lambda: decode(model, stepper(model, model.initial_state(text, room + late)), frames + late))[1]
 
 
 def first_sound(codec: Codec, codebooks: int) -> tuple[int, bool]:
@@ -218,7 +222,7 @@ def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
 
 def _record(name: str, settings: dict, measure: Callable[[], dict]) -> records.Record:
     what = {"profile": name, **settings, "here": records.environment_identity(),
-            "code": records.code_digest("models/*.py", "train.py", "profile.py", "metrics/cost.py", "data/codec.py")}
+            "code": records.code_digest("models/*.py", "train.py", "profile.py", "graphs.py", "metrics/cost.py", "data/codec.py")}
     return records.find("profile", what) or records.save("profile", what, measure())
 
 

@@ -137,7 +137,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         if name == "headline" and runs:
             model = read_config(runs[0].identity["config"]).model
             if model.conditioning in ALIGNED:
-                records.note(study.label, f"longer/{core}", [longer(runs[0], speech, judge, study.spoken_seconds)])
+                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in runs])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  train_durations(model, data))
 
