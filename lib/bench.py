@@ -286,7 +286,7 @@ def identity() -> dict:
     return {"comparisons": [(group, *arguments) for group, _, arguments in COMPARISONS], "rounds": ROUNDS,
             "seconds": SECONDS, "peers": {p: _version(p) for p in ("mambapy", "transformers")},
             "here": records.environment_identity(),
-            "code": records.code_digest("models/*.py", "train.py", "profile.py", "graphs.py", "bench.py", "metrics/cost.py")}
+            "code": records.code_digest("__init__.py", "models/*.py", "train.py", "profile.py", "graphs.py", "bench.py", "metrics/cost.py")}
 
 
 def _version(package: str) -> str | None:

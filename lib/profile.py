@@ -222,7 +222,7 @@ def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
 
 def _record(name: str, settings: dict, measure: Callable[[], dict]) -> records.Record:
     what = {"profile": name, **settings, "here": records.environment_identity(),
-            "code": records.code_digest("models/*.py", "train.py", "profile.py", "graphs.py", "metrics/cost.py", "data/codec.py")}
+            "code": records.code_digest("__init__.py", "models/*.py", "train.py", "profile.py", "graphs.py", "metrics/cost.py", "data/codec.py")}
     return records.find("profile", what) or records.save("profile", what, measure())
 
 

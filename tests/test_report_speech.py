@@ -8,7 +8,7 @@ import pytest
 
 from lib import records
 from lib.config import ModelConfig, SpeechConfig, study
-from lib.report import speech
+from lib.report import choice, speech
 from lib.report.results import Report
 
 CORES = ("transformer", "mamba_conv", "mamba", "pointwise")
@@ -48,12 +48,18 @@ def report() -> Report:
 
 
 def test_the_answer_names_who_is_ahead_and_by_how_much(report):
+    report.steps_matched = records.save("profile", {}, {
+        "size": "matched-3m", "parameters": dict.fromkeys(CORES[:2], 9), "core_parameters": dict.fromkeys(CORES[:2], 5), "processes": [
+            {"transformer": {"step_ms": [100 + i], "decode_ms": [2.0]}, "mamba_conv": {"step_ms": [150 + 2 * i], "decode_ms": [1.9]}}
+            for i in range(3)]})
     how, first, second, control, hybrid = speech.answer(report)
     assert "40 steps of 8 phrases" in how and "gets 0.5% of the phonemes" in how
     assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in first and "mamba_conv 11.0 %" in first and "23.0 %" in second
     assert control.startswith("Does the task need a core?") and "mamba_conv is ahead in phoneme errors" in control
     assert hybrid.startswith("Does the hybrid win?") and "10 points" in hybrid and "10 minutes of one voice" in hybrid
     assert "mamba_conv is ahead in phoneme errors on unseen sentences with given durations" in hybrid
+    assert "at size matched-3m and 300 frames, on" in hybrid and "50 % more time per training step (49 to 52 %)" in hybrid
+    assert "5.0 % less decoding time per frame" in hybrid
 
 
 def test_a_hybrid_that_loses_is_said_to_lose(report):
@@ -97,10 +103,10 @@ def test_the_learning_rate_with_the_least_validation_loss_is_marked(report):
         records.save("speech", {"config": asdict(config) | {"learning_rate": rate}}, {"validation": [{"step": 1, "loss": loss}]})
         for rate, loss in ((1e-3, 5.5), (2e-3, 5.25), (4e-3, 5.75))]
     row, = speech.rates_table(report).to_dict("records")
-    assert row == {"core": "mamba", "0.001": "5.500", "0.002": "5.250", "0.004": "5.750", "chosen": "0.002"}
+    assert row == {"core": "mamba", "size": "matched-1m", "0.001": "5.500", "0.002": "5.250", "0.004": "5.750", "chosen": "0.002"}
     assert speech.at_the_edge(report) == []
     report.speech["rates"] = report.speech["rates"][1:]
-    assert "chosen for mamba is at the edge of those tried (0.002 to 0.004)" in speech.at_the_edge(report)[0]
+    assert "chosen for mamba (matched-1m) is at the edge of those tried (0.002 to 0.004)" in speech.at_the_edge(report)[0]
 
 
 def test_figures_draw_every_run(report):
@@ -122,9 +128,48 @@ def test_errors_are_counted_over_all_phonemes_not_averaged_over_sentences():
     assert np.isclose(speech.error(pd.DataFrame({"errors": [1], "phonemes": [4]})), 0.25)
 
 
-def test_the_table_against_length_has_a_row_for_each_core_and_length(report):
-    report.longer = [records.save("longer", {"core": core}, {"core": core, "lengths": [
-        {"seconds": 4, "texts": 3, "error": 0.3, "ceiling": 0.01}, {"seconds": 60, "texts": 3, "error": last, "ceiling": 0.01}]})
-        for core, last in (("transformer", 0.9), ("pointwise", 0.6))]
-    assert "transformer from 30.0 to 90.0 %; pointwise from 30.0 to 60.0 %" in speech.answer(report)[-1]
-    assert [row["phoneme error"] for row in speech.longer_table(report).to_dict("records")] == ["30.0 %", "90.0 %", "30.0 %", "60.0 %"]
+def say_long(report: Report, last: dict[str, list[float]]) -> None:
+    """What the seeds of each core get wrong of texts of 60 seconds; of 4 seconds it is 30 %."""
+    runs = {run.identity["config"]["model"]["core"]: [] for run in report.speech["headline"]}
+    for run in report.speech["headline"]:
+        runs[run.identity["config"]["model"]["core"]].append(run)
+    report.longer = [records.save("longer", {"run": run.key}, {"train": run.name, "core": core, "lengths": [
+        {"seconds": 4, "texts": 3, "error": 0.3, "ceiling": 0.01}, {"seconds": 60, "texts": 3, "error": error, "ceiling": 0.01}]})
+        for core, errors in last.items() for run, error in zip(runs[core], errors)]
+
+
+def test_long_texts_are_compared_over_seeds(report):
+    say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.9, 0.7, 0.9]})
+    *_, hybrid, longer = speech.answer(report)
+    assert "40 points fewer phoneme errors on the longest texts (38 to 42 points)" in hybrid
+    assert "transformer 85.0 % (72.6 to 97.4, n = 3)" in longer and "pointwise" not in longer
+    assert [c.outcome for c in speech.long_comparisons(report)] == ["separated", "not separated", "no verdict"]
+    table = speech.longer_table(report)
+    assert list(table.core) == ["transformer"] * 2 + ["mamba_conv"] * 2 + ["mamba"] * 2
+    assert list(table["phoneme error"])[:2] == ["30.0 % (30.0 to 30.0, n = 3)", "85.0 % (72.6 to 97.4, n = 3)"]
+    axis, = speech.against_seconds(report).axes
+    assert sum(len(line.get_xdata()) for line in axis.lines) == 3 * (6 + 2) + 2
+    plt.close("all")
+
+
+def test_runs_around_the_headline_stand_beside_the_one_that_they_differ_from(report):
+    for name, core, size, wrong in (("strengths", "mamba", "matched-1m", 30), ("sizes", "mamba", "matched-3m", 20),
+                                    ("cores", "conv", "matched-1m", 40)):
+        for kind, group in zip((report.speech, report.said), runs_of(core, [wrong], 20 + (name == "sizes"))):
+            for run in group:
+                (run.identity.get("config") or run.result["config"])["model"]["size"] = size
+            kind.setdefault(name, []).extend(group)
+    table = speech.around(report)
+    assert list(table["what differs"]) == ["as the headline", "another core", "another size"]
+    assert list(table.core) == ["mamba", "conv", "mamba"] and list(table["size"]) == ["matched-1m", "matched-1m", "matched-3m"]
+    assert list(table["phoneme error, given durations"]) == ["30.0 %", "40.0 %", "20.0 %"]
+
+
+def test_the_choice_is_the_best_core_and_what_is_not_separated_from_it(report):
+    say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.52, 0.4, 0.47]})
+    right, longest, short_state, long_state = choice.choice(report).to_dict("records")
+    assert right["take"] == "mamba_conv" and right["or, not separated"] == "none" and right["mamba_conv"] == "13.0 % (10.5 to 15.5)"
+    assert longest["for"].startswith("texts of 60 seconds") and longest["take"] == "mamba_conv"
+    assert longest["or, not separated"] == "mamba"
+    assert short_state["transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
+    assert choice.sentences(report)[1].startswith("For texts of 60 seconds, said right after training on 4: mamba_conv (or mamba: ")

@@ -293,6 +293,19 @@ def _comparison(a: str, b: str, name: str, m: _Measured | None, p: float | None,
     return Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope)
 
 
+def brief(comparison: Comparison) -> str:
+    """A comparison in few words, without its scope: "4.5 % less loss on unseen sentences (2.9 to 6.1 %)"."""
+    metric, i = METRICS[comparison.metric], comparison.interval
+    if i is None:
+        return f"{metric.noun}: not measured"
+    sign, word = (-1, metric.more) if i.mean < 0 else (1, metric.less)
+    words, p = f"{_text(metric, True, sign * i.mean)} {word} {metric.noun}", comparison.p
+    if i.n < 2 or metric.exact:
+        return f"{words} ({'counted' if metric.exact else 'one run, no verdict'})"
+    span = _text(metric, True, *sorted((sign * i.low, sign * i.high)))
+    return f"{words} ({span}{f'; not separated, p = {p:.2g}' if comparison.winner is None else ''})"
+
+
 def summary(comparisons: Sequence[Comparison]) -> str:
     """Who is ahead in what. A core is ahead overall only where it is ahead somewhere and behind nowhere."""
     if not comparisons:

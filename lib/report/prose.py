@@ -18,14 +18,14 @@ SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over
 def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    return (f"{_device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {report.corpus.result['speech']}; "
+    return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {report.corpus.result['speech']}; "
             f"cost at {s.frames} frames)")
 
 
 def _sweep_scope(report: Report) -> str:
     run = report.lengths
     longest = max(row["frames"] for row in next(iter(run.result["processes"][0].values())))
-    return f"{_device(run)} at size {run.result['size']}, batch 1 (random codes of up to {longest:,} frames)"
+    return f"{device(run)} at size {run.result['size']}, batch 1 (random codes of up to {longest:,} frames)"
 
 
 def judgements(report: Report, samples: Results) -> list[Judgement]:
@@ -34,7 +34,8 @@ def judgements(report: Report, samples: Results) -> list[Judgement]:
     return [judge(c, samples, sweep if c.metric in SWEPT else usual) for c in load_claims()]
 
 
-def _device(run: Record) -> str:
+def device(run: Record) -> str:
+    """What a run ran on, in words."""
     e = run.environment
     return f"{e['cores']} CPU cores" if e["device"] == "cpu" else e["device"]
 
@@ -42,7 +43,7 @@ def _device(run: Record) -> str:
 def matched(report: Report) -> list[Comparison]:
     """The comparisons in which all cores have the same number of parameters."""
     run = report.steps_matched
-    where = f"{_device(run)} at size {run.result['size']}, batch 1 (random codes of {report.study.frames} frames)"
+    where = f"{device(run)} at size {run.result['size']}, batch 1 (random codes of {report.study.frames} frames)"
     return headline(step_samples(run), metrics=("core_parameters", "step_ms", "decode_ms"), scope=where)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..config import REPOSITORY, Study, study
 from ..records import figures_root, noted, write_atomic
-from . import claims, prose, results, speech
+from . import choice, claims, prose, results, speech
 
 TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
@@ -74,8 +74,9 @@ def _update_readme(chosen: Study, report: results.Report, samples: claims.Result
     comparisons = claims.headline(samples, scope=prose.scope(report))
     paragraphs = prose.answer(report, comparisons, prose.judgements(report, samples))
     rows = [f"- {c.sentence}" for c in comparisons]
+    uses = "\n".join(f"- {words}" for words in choice.sentences(report))
     told = speech.answer(report)
-    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told, *(["![How the cores compare on sentences never "
+    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told, "Which core for which use (mean and 95 % interval of each):", uses, *(["![How the cores compare on sentences never "
                         "heard, with 95 % intervals](figures/reference/verdict_speech.png)"] if told else []), "![How far the hybrid is ahead of the "
                         "Transformer, with 95 % intervals](figures/reference/verdict.png)", *paragraphs, "\n".join(rows)])
     before, rest = text.split(BEGIN)

@@ -12,9 +12,10 @@ from ..data.codec import FRAME_RATE
 from ..generate import sound_file
 from ..metrics.stats import Interval, t_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, compare
+from .claims import METRICS, Comparison, Results, Sample, brief, compare
 from .figures import colour
 from .listening import players
+from .prose import device, matched
 from .results import Report, step_samples
 
 HEADLINE = ("phoneme_error_given", "phoneme_error_predicted", "held_out_loss")
@@ -56,7 +57,18 @@ def results(report: Report) -> Results:
         out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said))
         if row.durations == "given":
             out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
+    for row in long_texts(report).itertuples():
+        if row.seconds == max(report.study.spoken_seconds):
+            out.setdefault((row.core, "phoneme_error_long"), []).append(Sample(row.error, f"seed {row.seed}", row.run))
     return out
+
+
+def long_texts(report: Report) -> pd.DataFrame:
+    """A line for each seed of the headline and each length of the texts that it was given."""
+    seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
+    return pd.DataFrame([{"core": run.result["core"], "seed": seeds[run.result["train"]], "run": run.name, **row}
+                         for run in report.longer for row in run.result["lengths"]],
+                        columns=["core", "seed", "run", "seconds", "texts", "frames", "error", "ceiling"])
 
 
 def scope(report: Report) -> str:
@@ -89,31 +101,52 @@ def comparisons(report: Report) -> list[Comparison]:
     return compare(results(report), pairs, HEADLINE, scope(report))
 
 
+def long_comparisons(report: Report) -> list[Comparison]:
+    """Each core against the transformer on the longest texts, adjusted together."""
+    pairs = [(core, "transformer") for core in report.study.speech_cores if core != "transformer"]
+    return compare(results(report), pairs, ("phoneme_error_long",), scope(report)) if report.longer else []
+
+
 def answer(report: Report) -> list[str]:
-    """What the study found, in sentences; the control's first, since without it the others say nothing."""
+    """What the study found, in sentences: the control first, since without it the others say nothing."""
     if "headline" not in report.said:
         return []
-    found, samples = comparisons(report), results(report)
+    samples = results(report)
     words = [protocol(report)]
     for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
-        means = {core: t_interval([s.value for s in samples[core, metric]])
-                 for core in report.study.speech_cores if (core, metric) in samples}
-        words.append(f"Phoneme error on sentences never heard, {what}: "
-                     + ", ".join(f"{core} {_share(i)}" for core, i in means.items()) + ".")
+        words.append(f"Phoneme error on sentences never heard, {what}: {_means(report, samples, metric)}.")
+    found = {(c.a, c.b, c.metric): c for c in comparisons(report)}
     for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
-        chosen = [c for c in found if (c.a, c.b) == ("mamba_conv", b)]
-        ahead = {core: [METRICS[c.metric].noun for c in chosen if c.winner == core] for core in ("mamba_conv", b)}
-        words.append(f"{title} " + (" ".join(c.sentence for c in chosen)) + " "
-                     + ("; ".join(f"{core} is ahead in {', '.join(nouns)}" for core, nouns in ahead.items() if nouns)
-                        or "Neither is ahead in anything that was tested") + ".")
+        chosen = [c for c in found.values() if (c.a, c.b) == ("mamba_conv", b)]
+        more = long_comparisons(report)[:1] if b == "transformer" else []
+        words.append(f"{title} mamba_conv against {b}, with equal parameters ({scope(report)}; 95 % intervals): "
+                     + "; ".join(map(brief, chosen + more)) + f". {_ahead(chosen + more, b)}"
+                     + (_price(report) if b == "transformer" else ""))
     if report.longer:
-        first, last = report.longer[0].result["lengths"][0], report.longer[0].result["lengths"][-1]
-        words.append(
-            f"Longer than anything heard in training, which is at most 4 seconds (one seed, {last['texts']} texts, no verdict): from "
-            f"texts of {first['seconds']} seconds to texts of {last['seconds']} the phoneme error goes " + "; ".join(
-                "{} from {:.1f} to {:.1f} %".format(run.result["core"], *(100 * run.result["lengths"][i]["error"] for i in (0, -1)))
-                for run in report.longer) + ".")
+        words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
+                     f"{_means(report, samples, 'phoneme_error_long')}.")
     return words
+
+
+def _means(report: Report, samples: Results, metric: str) -> str:
+    return ", ".join(f"{core} {_share(t_interval([s.value for s in samples[core, metric]]))}"
+                     for core in report.study.speech_cores if (core, metric) in samples)
+
+
+def _ahead(found: list[Comparison], b: str) -> str:
+    """Who of mamba_conv and b is ahead in what."""
+    nouns = {core: [METRICS[c.metric].noun for c in found if c.winner == core] for core in ("mamba_conv", b)}
+    return "; ".join(f"{core} is ahead in {', '.join(those)}" for core, those in nouns.items() if those) + "." if any(
+        nouns.values()) else "Neither is ahead in anything that was tested."
+
+
+def _price(report: Report) -> str:
+    """What the hybrid costs beside the transformer, parameters equal."""
+    if not report.steps_matched:
+        return ""
+    run, found = report.steps_matched, [c for c in matched(report) if not METRICS[c.metric].exact]
+    return (f" Its cost at size {run.result['size']} and {report.study.frames} frames, on {device(run)}: "
+            + "; ".join(map(brief, found)) + ".")
 
 
 def _share(i: Interval) -> str:
@@ -147,10 +180,10 @@ def headline_table(report: Report) -> pd.DataFrame:
 
 
 def rates_table(report: Report) -> pd.DataFrame:
-    """Validation loss of each core at each learning rate it chose from."""
-    rows = [{"core": r.identity["config"]["model"]["core"], "rate": r.identity["config"]["learning_rate"],
+    """Validation loss of each core, and size, at each learning rate it chose from."""
+    rows = [{**{k: r.identity["config"]["model"][k] for k in ("core", "size")}, "rate": r.identity["config"]["learning_rate"],
              "loss": r.result["validation"][-1]["loss"]} for r in report.speech.get("rates", [])]
-    table = pd.DataFrame(rows).pivot_table(index="core", columns="rate", values="loss", sort=False)
+    table = pd.DataFrame(rows).pivot_table(index=["core", "size"], columns="rate", values="loss", sort=False)
     best = table.idxmin(axis=1)
     table = table.map("{:.3f}".format)
     table.columns = [f"{rate:g}" for rate in table.columns]
@@ -160,8 +193,9 @@ def rates_table(report: Report) -> pd.DataFrame:
 def at_the_edge(report: Report) -> list[str]:
     """The cores whose chosen learning rate is the least or the greatest of those tried, in words."""
     table = rates_table(report)
-    tried = sorted((c for c in table.columns if c not in ("core", "chosen")), key=float)
-    edge = [row.core for row in table.itertuples() if row.chosen in (tried[0], tried[-1])] if len(tried) > 1 else []
+    tried = sorted((c for c in table.columns if c not in ("core", "size", "chosen")), key=float)
+    edge = [f"{row.core} ({row.size})" for row in table.itertuples(index=False) if row.chosen in (tried[0], tried[-1])]
+    edge = edge if len(tried) > 1 else []
     return [f"The learning rate chosen for {', '.join(edge)} is at the edge of those tried ({tried[0]} to {tried[-1]}): a better "
             "one may lie beyond."] if edge else []
 
@@ -263,10 +297,49 @@ def cost_and_quality(report: Report) -> Figure:
 
 
 def longer_table(report: Report) -> pd.DataFrame:
-    """Phoneme error against length: training saw at most 4 seconds."""
-    return pd.DataFrame([{"core": run.result["core"], "seconds": f"{row['seconds']:.0f}", "texts": row["texts"],
-                          "phoneme error": f"{100 * row['error']:.1f} %", "after the codec": f"{100 * row['ceiling']:.1f} %",
-                          "run": run.name} for run in report.longer for row in run.result["lengths"]])
+    """Phoneme error against length, mean over seeds: training saw at most 4 seconds."""
+    return pd.DataFrame([{"core": core, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
+                          "phoneme error": _share(t_interval(rows.error)), "after the codec": f"{100 * rows.ceiling.mean():.1f} %",
+                          "runs": ", ".join(rows.run)}
+                         for (core, seconds), rows in long_texts(report).groupby(["core", "seconds"], sort=False)])
+
+
+def against_seconds(report: Report) -> Figure:
+    """Phoneme error against the length of the text: dots are seeds, a line joins their means, dashed is the ceiling."""
+    table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
+    for core, rows in table.groupby("core", sort=False):
+        axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
+        axis.plot(100 * rows.groupby("seconds").error.mean(), color=colour(core), label=core)
+    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k--", linewidth=1, label="after the codec")
+    axis.axvspan(0, 4, color="0.9", zorder=0)
+    axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
+             xlim=(0, None))
+    axis.legend(fontsize=8)
+    return figure
+
+
+AROUND = {"units": "its letters in place of phonemes", "cores": "another core", "sizes": "another size",
+          "time": "as much time as a core"}
+
+
+def around(report: Report) -> pd.DataFrame:
+    """The runs around the headline, one seed each: below those that differ from it in the number of steps alone, what
+    differs in one thing more."""
+    table = runs(report)
+    if "strengths" not in report.said:
+        return pd.DataFrame()
+    same = table[(table.part == "strengths") & (table.conditioning == report.study.alignment)]
+    rows = pd.concat([same.assign(part="as the headline"), *(table[table.part == part].assign(part=what)
+                                                            for part, what in AROUND.items())])
+    trained, out = {run.name: run for group in report.speech.values() for run in group}, []
+    for (run, part), durations in rows.groupby(["run", "part"], sort=False):
+        given, predicted = (durations[durations.durations == name].iloc[0] for name in ("given", "predicted"))
+        out.append({"what differs": part, "core": given.core, "size": given["size"], "units": given.units,
+                    "parameters of the core": f"{trained[run].result['core_parameters']:,}", "steps": f"{given.steps:,}",
+                    "learning rate": f"{given.rate:g}", "CPU minutes": f"{given.cpu_s / 60:.1f}",
+                    "phoneme error, given durations": f"{100 * given.error:.1f} %", "predicted": f"{100 * predicted.error:.1f} %",
+                    "held-out loss": f"{given.loss:.3f}", "run": given.said})
+    return pd.DataFrame(out)
 
 
 def first_seeds(report: Report) -> dict[str, Record]:
