@@ -165,7 +165,7 @@ STUDIES = {s.name: s for s in (
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
     Study("standard", phrases=9600, control_steps=1400, strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed")),
-    Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=8000, speech_seeds=5, speech_steps=6000,
+    Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=6000,
           speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,
           strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("seed", "matched-1m"),
           lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),

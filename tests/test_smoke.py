@@ -55,12 +55,12 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     done = run_smoke(workspace, "--only", "02", "04", "05", "06", "07", "-p", "phrases", "60")
     assert done.returncode == 0, done.stderr
     kinds = {p.name: len(list(p.iterdir())) for p in (workspace / "data" / "runs").iterdir() if p.is_dir()}
-    # of each core a learning rate, the headline, a strength and phonemes; and mamba, which is around the headline here
-    assert kinds["speech"] == 2 * 4 + 1 and kinds["said"] == 2 * 3 + 1
+    # of each core a learning rate, the headline, a strength and phonemes; of mamba, around the headline here, a rate and a run
+    assert kinds["speech"] == 2 * 4 + 2 and kinds["said"] == 2 * 3 + 1
     assert kinds["longer"] == 2 and kinds["recogniser"] == kinds["bounds"] == 1
     folder = workspace / "figures" / "smoke"
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
-    assert all((folder / f"{name}.png").exists() for name in ("speech_curves", "cost_and_quality", "against_strength"))
+    assert all((folder / f"{name}.png").exists() for name in ("speech_curves", "cost_and_quality", "against_strength", "against_seconds"))
     html = (folder / "report.html").read_text()
     for words in ("Phoneme error on sentences never heard", "Does the hybrid win?", "an untrained model", "recogniser/",
                   "these parts were not run: time, sizes", "prefix: the encoded text, before the first frame"):
