@@ -26,6 +26,7 @@ from .metrics.speech import token_match
 from .models.codec_lm import BINS, START, CodecLM, Guide
 from .train import load_model
 
+HALF_SECOND = 38        # frames
 CODES = "codes.safetensors"     # of a listening run: what was said for each sentence, (codebooks, frames)
 
 
@@ -69,14 +70,15 @@ def generate_batch(model: CodecLM, texts: list[str], frames: int,
 
 def longest_of(frames: int) -> int:
     """Frames after which speech that should take so many is cut off: a quarter and half a second more."""
-    return frames + frames // 4 + 38
+    return frames + frames // 4 + HALF_SECOND
 
 
 @torch.inference_mode()
-def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
+def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling(),
+          window: int | None = None) -> list[tuple[np.ndarray, dict]]:
     """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
-    training; the core goes through all of them. It ends by itself within the last, at the latest where `longest_of` has
-    it."""
+    training; the core goes through all of them, attention reading the last `window` frames where that is given. It ends
+    by itself within the last, not with the end of the one before, at the latest where `longest_of` has it."""
     device = model.offsets.device
 
     def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
@@ -84,18 +86,20 @@ def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling
                                                                       for x in guide(spans))))[0]
     parts = [[told(*sentence) for sentence in text] for text in texts]
     rows = [torch.cat(sentences) for sentences in parts]
-    last = [len(row) - len(sentences[-1]) for row, sentences in zip(rows, parts)]      # where the last one begins
+    last = [len(row) - len(said[-1]) + HALF_SECOND if len(said) > 1 else 0 for row, said in zip(rows, parts)]
     longest = max(map(len, rows))
     filled = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row), -1)]) for row in rows])
     symbols = [torch.tensor([i for ids, _ in text for i in ids]) for text in texts]
-    return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled, last)
+    return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled, last, window)
 
 
 @torch.inference_mode()
 def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sampling,
-           told: Tensor | None = None, open_until: list[int] | None = None) -> list[tuple[np.ndarray, dict]]:
+           told: Tensor | None = None, open_until: list[int] | None = None,
+           window: int | None = None) -> list[tuple[np.ndarray, dict]]:
     """Codes (codebooks, frames) int16, at most so many frames, for each text (symbols,), and how it went; `told` is what
-    each frame is told of the text, (batch, frames, width), and none ends before the frame `open_until`.
+    each frame is told of the text, (batch, frames, width), none ends before the frame `open_until`, and attention reads
+    the last `window` frames.
 
     In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
     after it, since such a core has no state.
@@ -107,7 +111,7 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
     generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
     causal = model.config.regime == "causal"
     begin = time.perf_counter()
-    step = stepper(model, model.initial_state(ids, steps, told)) if causal else None
+    step = stepper(model, model.initial_state(ids, steps, told), window) if causal else None
     ends: dict[int, tuple[int, float, bool]] = {}                       # of each row: frames, seconds, by itself
     for t in range(steps):
         if causal:

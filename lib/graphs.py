@@ -28,6 +28,7 @@ class Place:
     """Where a recorded frame stands."""
     at: Tensor          # (1,), its position
     read: int           # frames of a cache that it reads
+    window: int | None  # of them, at most so many of the latest count
     tables: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)  # kept, for a graph knows addresses alone
 
 
@@ -81,7 +82,10 @@ def _(attention: Attention, x: Tensor, state: AttentionState, place: Place) -> T
         qkv = torch.cat([torch.addcmul(qk * cos, qk.roll(head // 2, -1), sin), v], 1)
     q, kv = qkv[:, :, None].split([heads, 2 * heads], 1)
     state.cache.index_copy_(2, place.at, kv)
-    seen = torch.arange(place.read, device=x.device)[None] <= place.at
+    frames = torch.arange(place.read, device=x.device)[None]            # (1, frames)
+    seen = frames <= place.at
+    if place.window:
+        seen &= frames > place.at - place.window
     y = F.scaled_dot_product_attention(q, *state.cache[:, :, :place.read].chunk(2, 1), attn_mask=seen)
     return attention.out(y.flatten(1))
 
@@ -107,10 +111,11 @@ def attention_states(state: Any) -> Iterator[AttentionState]:
 
 
 class Recorded:
-    """`CodecLM.step` on a state, recorded. The next call overwrites what this one returned."""
+    """`CodecLM.step` on a state, recorded. The next call overwrites what this one returned. With a `window`, attention
+    reads the last so many frames alone."""
 
-    def __init__(self, model: CodecLM, state: DecodingState, record: Callable = cuda_graph):
-        self.model, self.state, self.record = model, state, record
+    def __init__(self, model: CodecLM, state: DecodingState, record: Callable = cuda_graph, window: int | None = None):
+        self.model, self.state, self.record, self.window = model, state, record, window
         self.caches = list(attention_states(state.core))
         self.room = min((s.cache.shape[2] for s in self.caches), default=0)
         self.at = torch.tensor([state.characters + state.frames], device=model.offsets.device)
@@ -139,7 +144,7 @@ class Recorded:
         if read in self.recordings:
             outputs = self.recordings[read]()
         else:                                                           # taken, and recorded for those that follow
-            frame = partial(self._frame, Place(self.at, read))
+            frame = partial(self._frame, Place(self.at, read, self.window))
             outputs = frame()
             self.recordings[read] = self.record(frame)
         self.state.frames += 1
@@ -148,8 +153,10 @@ class Recorded:
         return outputs
 
 
-def stepper(model: CodecLM, state: DecodingState) -> Step:
-    """The fastest way to take the steps of a model on a state."""
+def stepper(model: CodecLM, state: DecodingState, window: int | None = None) -> Step:
+    """The fastest way to take the steps of a model on a state; on a CPU a window is masked in plain PyTorch."""
     if model.offsets.device.type == "cuda" and isinstance(model.core, Core):
-        return Recorded(model, state)
+        return Recorded(model, state, window=window)
+    if window:
+        return Recorded(model, state, lambda frame: frame, window)
     return lambda previous: model.step(previous, state)

@@ -15,11 +15,12 @@ from . import records
 from .config import ALIGNED, ModelConfig
 from .data.audio import flac
 from .data.codec import FRAME_RATE, Codec, load_codec
-from .data.phrases import Phrase, phrases, plan
+from .data.phrases import LONGEST, Phrase, phrases, plan
 from .data.speech import Utterance, synthesise
 from .data.text import encode
 from .generate import CODES, Sampling, decode, longest_of, sound_file, speak
 from .metrics.speech import edit_distance, phoneme_error, warped_distortion, warped_pitch_error
+from .models.attention import Attention
 from .models.codec_lm import CodecLM
 from .models.durations import Durations
 from .models.recogniser import Recogniser
@@ -32,7 +33,7 @@ from .train_speech import Data, Speech, load_speech, read_config
 BATCH = 16          # sentences said at once
 SOUNDS = 4          # test sentences whose sound is kept
 VALIDATION = 12     # validation sentences that are said
-LONG_TEXTS = 3      # of each length
+LONG_TEXTS = 3      # of the greatest length
 CODE = ("intelligibility.py", "generate.py", "graphs.py", "metrics/speech.py")
 
 
@@ -142,31 +143,49 @@ def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> rec
     return records.save("bounds", what, {"rows": rows}, files)
 
 
+def cut(said: list[Phrase], seconds: int) -> list[list[Phrase]]:
+    """Phrases in a row, as texts of as near to so many seconds as whole phrases are."""
+    texts, frames = [[]], 0
+    for phrase in said:
+        more = phrase.codes.shape[1]
+        if texts[-1] and frames + more / 2 > seconds * FRAME_RATE:
+            texts.append([])
+            frames = 0
+        texts[-1].append(phrase)
+        frames += more
+    return texts
+
+
 def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int, ...]) -> records.Record:
-    """How much is understood of texts of so many seconds, at espeak-ng's durations: phrases in a row."""
+    """How much is understood of texts of so many seconds, at espeak-ng's durations: the same phrases, cut into texts of
+    each length. With attention also where it reads no more frames at once than it did in training."""
     config = read_config(run.identity["config"])
     made = phrases("longer", LONG_TEXTS * max(lengths), speech.voice, judge.codec)     # none is as short as a second
-    what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "lengths": lengths, "texts": LONG_TEXTS,
+    ends = np.cumsum([p.codes.shape[1] for p in made])
+    made = made[:int(np.searchsorted(ends, LONG_TEXTS * max(lengths) * FRAME_RATE)) + 1]
+    what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "lengths": lengths,
             "phrases": [p.text for p in made], "code": records.code_digest(*CODE)}
     if finished := records.find("longer", what):
         return finished
     model, rows, files = load_speech(run), [], {}
-    for seconds in lengths:
-        texts, rest = [], iter(made)        # longer texts begin as shorter ones do
-        for _ in range(LONG_TEXTS):
-            chosen = []
-            while sum(p.codes.shape[1] for p in chosen) < seconds * FRAME_RATE:
-                chosen.append(next(rest))
-            texts.append(chosen)
-        said = speak(model, [[plan(p.groups, config.model) for p in chosen] for chosen in texts])
-        heard = {"error": [codes for codes, _ in said],
-                 "ceiling": [np.concatenate([p.codes[:config.model.codebooks] for p in chosen], 1) for chosen in texts]}
-        row = {"seconds": seconds, "texts": LONG_TEXTS, "frames": [codes.shape[1] for codes, _ in said]}
-        for name, codes in heard.items():
-            sounds = [judge.codec.decode(c) for c in codes]
-            wanted = [[phoneme for p in chosen for phoneme in p.phonemes] for chosen in texts]
-            row[name] = phoneme_error(wanted, [recognise(judge.recogniser, sound) for sound in sounds])
-            if name == "error" and seconds == lengths[-1]:
-                files["longer.flac"] = flac(sounds[0])
-        rows.append(row)
+    windows = (None, LONGEST) if any(isinstance(part, Attention) for part in model.core.modules()) else (None,)
+    bar = progress_bar(len(windows) * len(lengths), f"long texts, {config.model.core}", unit="length")
+    for window in windows:
+        for seconds in lengths:
+            texts = cut(made, seconds)
+            said = [codes for i in range(0, len(texts), BATCH) for codes, _ in speak(
+                model, [[plan(p.groups, config.model) for p in text] for text in texts[i:i + BATCH]], window=window)]
+            heard = {"error": said,
+                     "ceiling": [np.concatenate([p.codes[:config.model.codebooks] for p in text], 1) for text in texts]}
+            row = {"seconds": seconds, "window": window, "texts": len(texts),
+                   "frames": sum(p.codes.shape[1] for p in made), "said": sum(codes.shape[1] for codes in said)}
+            for name, codes in heard.items():
+                sounds = [judge.codec.decode(c) for c in codes]
+                wanted = [[phoneme for p in text for phoneme in p.phonemes] for text in texts]
+                row[name] = phoneme_error(wanted, [recognise(judge.recogniser, sound) for sound in sounds])
+                if name == "error" and seconds == max(lengths):
+                    files[f"longer{window or ''}.flac"] = flac(sounds[0])
+            rows.append(row)
+            bar.update()
+    bar.close()
     return records.save("longer", what, {"train": run.name, "core": config.model.core, "lengths": rows}, files)

@@ -77,6 +77,22 @@ def test_a_recorded_step_is_the_step_at_every_frame(core, size, conditioning, mo
         assert list(step.recordings) == ([8, 16, 31] if conditioning == "prefix" else [4, 8, 16, 24])
 
 
+@pytest.mark.parametrize("rotary", [True, False])
+def test_with_a_window_attention_reads_the_last_frames_alone(rotary, monkeypatch):
+    monkeypatch.setattr(graphs, "LEAST", 8)
+    model, (text, frames, _) = made("transformer", "matched-1m" if rotary else "seed", "pooled")
+    codes = torch.randint(BINS, (frames, 2, 4))
+    state = model.initial_state(text, frames)
+    step = stepper(model, state, window=5)
+    logits = torch.stack([step(frame)[0] for frame in codes], 2)        # (batch, codebooks, frames, 1024)
+    band = torch.ones(frames, frames, dtype=torch.bool).tril().triu(-4)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda q, k, v, is_causal: attend(q, k, v, attn_mask=band))
+    codes = codes.permute(1, 2, 0)                                      # (batch, codebooks, frames): what comes before each
+    x = model._place(model._embed(codes, model.told(text)))
+    assert (model._read(model.core(x))[0] - logits).abs().max() < 1e-12
+
+
 def test_plain_steps_may_follow_recorded_ones():
     model, state = made("transformer_conv", "matched-1m", "pooled")
     codes = torch.randint(BINS, (9, 2, 4))

@@ -134,7 +134,9 @@ def say_long(report: Report, last: dict[str, list[float]]) -> None:
     for run in report.speech["headline"]:
         runs[run.identity["config"]["model"]["core"]].append(run)
     report.longer = [records.save("longer", {"run": run.key}, {"train": run.name, "core": core, "lengths": [
-        {"seconds": 4, "texts": 3, "error": 0.3, "ceiling": 0.01}, {"seconds": 60, "texts": 3, "error": error, "ceiling": 0.01}]})
+        {"seconds": seconds, "window": window, "texts": 3, "frames": 100, "said": 100, "error": wrong, "ceiling": 0.01}
+        for window in ((None, 300) if core == "transformer" else (None,))
+        for seconds, wrong in ((4, 0.3), (60, error if window is None else error - 0.3))]})
         for core, errors in last.items() for run, error in zip(runs[core], errors)]
 
 
@@ -142,13 +144,16 @@ def test_long_texts_are_compared_over_seeds(report):
     say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.9, 0.7, 0.9]})
     *_, hybrid, longer = speech.answer(report)
     assert "40 points fewer phoneme errors on the longest texts (38 to 42 points)" in hybrid
-    assert "transformer 85.0 % (72.6 to 97.4, n = 3)" in longer and "pointwise" not in longer
-    assert [c.outcome for c in speech.long_comparisons(report)] == ["separated", "not separated", "no verdict"]
+    assert "transformer 85.0 % (72.6 to 97.4, n = 3), transformer, window 300 55.0 % (" in longer and "pointwise" not in longer
+    assert "mamba_conv against it: 10 points fewer phoneme errors on the longest texts (" in longer
+    assert {(c.a, c.b): c.outcome for c in speech.long_comparisons(report)} == {
+        ("mamba_conv", "transformer"): "separated", ("mamba", "transformer"): "not separated",
+        ("mamba_conv", "transformer, window 300"): "separated", ("mamba", "transformer, window 300"): "separated"}
     table = speech.longer_table(report)
-    assert list(table.core) == ["transformer"] * 2 + ["mamba_conv"] * 2 + ["mamba"] * 2
+    assert list(table.core) == ["transformer"] * 2 + ["transformer, window 300"] * 2 + ["mamba_conv"] * 2 + ["mamba"] * 2
     assert list(table["phoneme error"])[:2] == ["30.0 % (30.0 to 30.0, n = 3)", "85.0 % (72.6 to 97.4, n = 3)"]
     axis, = speech.against_seconds(report).axes
-    assert sum(len(line.get_xdata()) for line in axis.lines) == 3 * (6 + 2) + 2
+    assert sum(len(line.get_xdata()) for line in axis.lines) == 4 * (6 + 2) + 2
     plt.close("all")
 
 
@@ -170,6 +175,7 @@ def test_the_choice_is_the_best_core_and_what_is_not_separated_from_it(report):
     right, longest, short_state, long_state = choice.choice(report).to_dict("records")
     assert right["take"] == "mamba_conv" and right["or, not separated"] == "none" and right["mamba_conv"] == "13.0 % (10.5 to 15.5)"
     assert longest["for"].startswith("texts of 60 seconds") and longest["take"] == "mamba_conv"
-    assert longest["or, not separated"] == "mamba"
+    assert longest["or, not separated"] == "mamba" and "55.0" in longest["transformer, window 300"]
+    assert right["transformer, window 300"] == ""
     assert short_state["transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
     assert choice.sentences(report)[1].startswith("For texts of 60 seconds, said right after training on 4: mamba_conv (or mamba: ")

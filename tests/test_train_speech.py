@@ -9,6 +9,7 @@ from lib import records, train_speech
 from lib.config import ALIGNED, ModelConfig, SpeechConfig
 from lib.data.phrases import PAUSE, Group, Phrase, plan
 from lib.generate import speak
+from lib.intelligibility import cut
 from lib.models.codec_lm import CodecLM, losses
 from lib.models.durations import duration_loss
 from lib.train_durations import collate as collate_durations
@@ -207,3 +208,15 @@ def test_each_sentence_of_a_text_is_encoded_as_if_alone(data, monkeypatch):
     assert torch.equal(together[0], alone)
     first = sum(s.frames for s in sentences[0][1])
     assert torch.equal(together[1, :first], alone[:first]) and (together[1, first:] == alone[first - 1]).all()
+
+
+def test_long_texts_are_the_same_phrases_cut_as_near_to_their_length_as_they_go():
+    rng = np.random.default_rng(0)
+    said = [replace(phrase(i, 1), codes=np.zeros((8, n), np.int16)) for i, n in enumerate(rng.integers(100, 300, 40))]
+    for seconds in (1, 4, 10, 60):
+        texts = cut(said, seconds)
+        assert [p.id for text in texts for p in text] == [p.id for p in said]
+        for text in texts[:-1]:
+            frames, last = sum(p.codes.shape[1] for p in text), text[-1].codes.shape[1]
+            assert frames - seconds * 75 <= last / 2 or len(text) == 1
+            assert frames > seconds * 75 - 150

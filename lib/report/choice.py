@@ -41,7 +41,8 @@ def choice(report: Report) -> pd.DataFrame:
     every core's mean with its 95 % interval."""
     out = []
     for use, metric, samples in uses(report):
-        means = {core: t_interval([s.value for s in samples[core, metric]]) for core in CORES if (core, metric) in samples}
+        means = {core: t_interval([s.value for s in of_core]) for (core, name), of_core in samples.items()
+                 if name == metric and core.partition(",")[0] in CORES}
         if len(means) < 2:
             continue
         best = min(means, key=lambda core: means[core].mean)
@@ -49,8 +50,8 @@ def choice(report: Report) -> pd.DataFrame:
         near = [c.a for c in found if c.winner != best and c.outcome != "counted"]
         alone = all(c.outcome in ("separated", "counted") for c in found)
         out.append({"for": use, "take": best, "or, not separated": "none" if alone else ", ".join(near),
-                    **{core: _amount(metric, means[core]) if core in means else "not measured" for core in CORES}})
-    return pd.DataFrame(out)
+                    **{core: _amount(metric, i) for core, i in means.items()}})
+    return pd.DataFrame(out).fillna("")
 
 
 def _amount(metric: str, i: Interval) -> str:
@@ -63,4 +64,5 @@ def _amount(metric: str, i: Interval) -> str:
 def sentences(report: Report) -> list[str]:
     """The lines of `choice` in words."""
     return [f"For {row['for']}: {row['take']}" + (f" (or {row['or, not separated']}: not separated)" if row["or, not separated"] != "none" else "")
-            + ". " + ", ".join(f"{core} {row[core]}" for core in CORES) + "." for row in choice(report).to_dict("records")]
+            + ". " + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
+            for row in choice(report).to_dict("records")]

@@ -64,11 +64,13 @@ def results(report: Report) -> Results:
 
 
 def long_texts(report: Report) -> pd.DataFrame:
-    """A line for each seed of the headline and each length of the texts that it was given."""
+    """A line for each seed of the headline and each length of the texts that it was given; attention that reads the last
+    frames alone is a core of its own."""
     seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
-    return pd.DataFrame([{"core": run.result["core"], "seed": seeds[run.result["train"]], "run": run.name, **row}
-                         for run in report.longer for row in run.result["lengths"]],
-                        columns=["core", "seed", "run", "seconds", "texts", "frames", "error", "ceiling"])
+    return pd.DataFrame([
+        {"core": run.result["core"] + (f", window {row['window']}" if row["window"] else ""), "of": run.result["core"],
+         "seed": seeds[run.result["train"]], "run": run.name, **row} for run in report.longer for row in run.result["lengths"]],
+        columns=["core", "of", "seed", "run", "seconds", "window", "texts", "frames", "said", "error", "ceiling"])
 
 
 def scope(report: Report) -> str:
@@ -102,9 +104,11 @@ def comparisons(report: Report) -> list[Comparison]:
 
 
 def long_comparisons(report: Report) -> list[Comparison]:
-    """Each core against the transformer on the longest texts, adjusted together."""
-    pairs = [(core, "transformer") for core in report.study.speech_cores if core != "transformer"]
-    return compare(results(report), pairs, ("phoneme_error_long",), scope(report)) if report.longer else []
+    """Each core against the transformer on the longest texts, and against the one with a window, adjusted together."""
+    said, samples = list(dict.fromkeys(long_texts(report).core)), results(report)
+    others = [core for core in said if core.partition(",")[0] == "transformer"]
+    pairs = [(core, other) for other in others for core in said if core not in others]
+    return compare(samples, pairs, ("phoneme_error_long",), scope(report))
 
 
 def answer(report: Report) -> list[str]:
@@ -114,23 +118,26 @@ def answer(report: Report) -> list[str]:
     samples = results(report)
     words = [protocol(report)]
     for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
-        words.append(f"Phoneme error on sentences never heard, {what}: {_means(report, samples, metric)}.")
+        words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
     found = {(c.a, c.b, c.metric): c for c in comparisons(report)}
     for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
         chosen = [c for c in found.values() if (c.a, c.b) == ("mamba_conv", b)]
-        more = long_comparisons(report)[:1] if b == "transformer" else []
+        more = [c for c in long_comparisons(report) if (c.a, c.b) == ("mamba_conv", b)]
         words.append(f"{title} mamba_conv against {b}, with equal parameters ({scope(report)}; 95 % intervals): "
                      + "; ".join(map(brief, chosen + more)) + f". {_ahead(chosen + more, b)}"
                      + (_price(report) if b == "transformer" else ""))
     if report.longer:
+        windowed = [c for c in long_comparisons(report) if c.a == "mamba_conv" and c.b != "transformer"]
         words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
-                     f"{_means(report, samples, 'phoneme_error_long')}.")
+                     f"{_means(samples, 'phoneme_error_long')}. " + "".join(
+                         f"With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
+                         f"{brief(c)}." for c in windowed))
     return words
 
 
-def _means(report: Report, samples: Results, metric: str) -> str:
-    return ", ".join(f"{core} {_share(t_interval([s.value for s in samples[core, metric]]))}"
-                     for core in report.study.speech_cores if (core, metric) in samples)
+def _means(samples: Results, metric: str) -> str:
+    return ", ".join(f"{core} {_share(t_interval([s.value for s in of_core]))}"
+                     for (core, name), of_core in samples.items() if name == metric)
 
 
 def _ahead(found: list[Comparison], b: str) -> str:
@@ -297,7 +304,7 @@ def cost_and_quality(report: Report) -> Figure:
 
 
 def longer_table(report: Report) -> pd.DataFrame:
-    """Phoneme error against length, mean over seeds: training saw at most 4 seconds."""
+    """Phoneme error against length, mean over seeds: training heard at most 4 seconds."""
     return pd.DataFrame([{"core": core, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
                           "phoneme error": _share(t_interval(rows.error)), "after the codec": f"{100 * rows.ceiling.mean():.1f} %",
                           "runs": ", ".join(rows.run)}
@@ -305,12 +312,13 @@ def longer_table(report: Report) -> pd.DataFrame:
 
 
 def against_seconds(report: Report) -> Figure:
-    """Phoneme error against the length of the text: dots are seeds, a line joins their means, dashed is the ceiling."""
+    """Phoneme error against the length of the text: dots are seeds, a line joins their means, dashed with a window."""
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for core, rows in table.groupby("core", sort=False):
-        axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), color=colour(core), label=core)
-    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k--", linewidth=1, label="after the codec")
+        shade = colour(rows.of.iloc[0])
+        axis.plot(rows.seconds, 100 * rows.error, ".", color=shade)
+        axis.plot(100 * rows.groupby("seconds").error.mean(), "-" if rows.window.isna().all() else "--", color=shade, label=core)
+    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k:", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="0.9", zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
