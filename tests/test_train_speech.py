@@ -8,7 +8,7 @@ import torch
 from lib import records, train_speech
 from lib.config import ALIGNED, ModelConfig, SpeechConfig
 from lib.data.phrases import PAUSE, Group, Phrase, plan
-from lib.generate import speak
+from lib.generate import HALF_SECOND, speak
 from lib.intelligibility import cut
 from lib.models.codec_lm import CodecLM, losses
 from lib.models.durations import duration_loss
@@ -200,9 +200,9 @@ def test_speaking_by_a_plan_ends_at_the_latest_behind_it(data, pattern):
 def test_each_sentence_of_a_text_is_encoded_as_if_alone(data, monkeypatch):
     model = CodecLM(config("word")).eval()
     sentences, told = [plan(p.groups, model.config) for p in data.test[:3]], []
-    monkeypatch.setattr("lib.generate.decode", lambda model, ids, limits, sampling, rows, last: told.append(last) or rows)
+    monkeypatch.setattr("lib.generate.decode", lambda model, ids, limits, sampling, rows, last, window: told.append(last) or rows)
     together = speak(model, [sentences, sentences[:1]])
-    assert told == [[sum(s.frames for _, spans in sentences[:-1] for s in spans), 0]]    # where the last sentence begins
+    assert told == [[sum(s.frames for _, spans in sentences[:-1] for s in spans) + HALF_SECOND, 0]]    # in the last sentence
     assert together.shape[:2] == (2, sum(s.frames for _, spans in sentences for s in spans))
     alone = torch.cat([speak(model, [[sentence]])[0] for sentence in sentences])
     assert torch.equal(together[0], alone)
