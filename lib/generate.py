@@ -26,7 +26,6 @@ from .metrics.speech import token_match
 from .models.codec_lm import BINS, START, CodecLM, Guide
 from .train import load_model
 
-HALF_SECOND = 38        # frames
 CODES = "codes.safetensors"     # of a listening run: what was said for each sentence, (codebooks, frames)
 
 
@@ -70,7 +69,7 @@ def generate_batch(model: CodecLM, texts: list[str], frames: int,
 
 def longest_of(frames: int) -> int:
     """Frames after which speech that should take so many is cut off: a quarter and half a second more."""
-    return frames + frames // 4 + HALF_SECOND
+    return frames + frames // 4 + 38
 
 
 @torch.inference_mode()
@@ -78,7 +77,7 @@ def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling
           window: int | None = None) -> list[tuple[np.ndarray, dict]]:
     """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
     training; the core goes through all of them, attention reading the last `window` frames where that is given. It ends
-    by itself within the last, not with the end of the one before, at the latest where `longest_of` has it."""
+    by itself within the second half of the last, at the latest where `longest_of` has it."""
     device = model.offsets.device
 
     def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
@@ -86,7 +85,7 @@ def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling
                                                                       for x in guide(spans))))[0]
     parts = [[told(*sentence) for sentence in text] for text in texts]
     rows = [torch.cat(sentences) for sentences in parts]
-    last = [len(row) - len(said[-1]) + HALF_SECOND if len(said) > 1 else 0 for row, said in zip(rows, parts)]
+    last = [len(row) - len(said[-1]) // 2 if len(said) > 1 else 0 for row, said in zip(rows, parts)]
     longest = max(map(len, rows))
     filled = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row), -1)]) for row in rows])
     symbols = [torch.tensor([i for ids, _ in text for i in ids]) for text in texts]
