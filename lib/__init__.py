@@ -2,9 +2,18 @@
 import ctypes
 from contextlib import suppress
 
-# What is freed stays with the process. By default glibc gives large blocks back to the system, which hands them out again
-# zeroed, page by page: of a training step of Mamba on 8 × 4,800 frames that is more than half. Every core gains by its size.
-with suppress(OSError, AttributeError):     # another C library has its own ways
-    _libc = ctypes.CDLL("libc.so.6")
-    _libc.mallopt(-4, 0)                    # M_MMAP_MAX: no block has pages of its own
-    _libc.mallopt(-1, -1)                   # M_TRIM_THRESHOLD: nor is the end of the heap given back
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4       # of malloc.h
+
+
+def keep_freed_memory(keep: bool) -> None:
+    """Whether what is freed stays with the process. By default glibc gives large blocks back to the system, which hands
+    them out again zeroed, page by page: more than half of a training step of Mamba on 8 × 4,800 frames."""
+    with suppress(OSError, AttributeError):     # another C library has its own ways
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_MAX, 0 if keep else 65_536)
+        libc.mallopt(M_TRIM_THRESHOLD, -1 if keep else 131_072)
+        if not keep:
+            libc.malloc_trim(0)
+
+
+keep_freed_memory(True)

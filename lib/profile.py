@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import records
+from . import keep_freed_memory, records
 from .config import REPOSITORY, ModelConfig, Study, TrainConfig
 from .data.codec import BINS, FRAME_RATE, Codec, load_codec
 from .data.corpus import Corpus
@@ -155,6 +155,7 @@ def task_steps(configs: list[dict], frames: int, repeats: int, codec: str | None
 
 def task_memory(config: dict, frames: int) -> dict:
     """Bytes above this process before the model: of decoding to `frames`, then of training steps at that length."""
+    keep_freed_memory(False)            # so that what is resident is in use
     with cost.measure_memory() as decoding:
         model = build(ModelConfig(**config))
         decode_times(model, frames - 8, 8)

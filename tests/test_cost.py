@@ -100,3 +100,22 @@ def test_bytes_saved_of_known_functions():
 
 def test_available_memory_is_less_than_there_is():
     assert 0 < cost.available() < 1 << 50
+
+
+def test_freed_memory_is_kept_and_handed_out_again_unless_it_is_to_go_back():
+    script = """
+import resource, torch
+from lib import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2 ** 24)                 # 64 MiB: 16,384 pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+kept = min(faults() for _ in range(20))         # the first ones make room
+keep_freed_memory(False)
+print(kept, min(faults() for _ in range(20)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    kept, given_back = map(int, done.stdout.split())
+    assert kept < 100 and given_back > 10_000
