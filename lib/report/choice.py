@@ -48,8 +48,7 @@ def choice(report: Report) -> pd.DataFrame:
         best = min(means, key=lambda core: means[core].mean)
         found = compare(samples, [(core, best) for core in means if core != best], (metric,), "")
         near = [c.a for c in found if c.winner != best and c.outcome != "counted"]
-        alone = all(c.outcome in ("separated", "counted") for c in found)
-        out.append({"for": use, "take": best, "or, not separated": "none" if alone else ", ".join(near),
+        out.append({"for": use, "take": best, "or, not separated": ", ".join(near) or "none",
                     **{core: _amount(metric, i) for core, i in means.items()}})
     return pd.DataFrame(out).fillna("")
 

@@ -130,7 +130,7 @@ def answer(report: Report) -> list[str]:
         windowed = [c for c in long_comparisons(report) if c.a == "mamba_conv" and c.b != "transformer"]
         words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
                      f"{_means(samples, 'phoneme_error_long')}. " + "".join(
-                         f"With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
+                         "With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
                          f"{brief(c)}." for c in windowed))
     return words
 
