@@ -1,6 +1,6 @@
-"""Decoding on a GPU. A frame is some hundred small kernels that take longer to launch than to run, so they are recorded
-once and replayed as one CUDA graph. A recorded step may depend on nothing that Python counts: the position is a tensor,
-and every state stays where it is."""
+"""The step of decoding, recorded. On a GPU a frame is some hundred small kernels that take longer to launch than to run;
+here they are recorded once and replayed as one CUDA graph. Such a step may depend on nothing that Python counts: the
+position is a tensor, every state stays where it is, and what attention may read is a mask, which can be a window too."""
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, singledispatch
