@@ -343,9 +343,10 @@ def around(report: Report) -> pd.DataFrame:
     for (run, part), durations in rows.groupby(["run", "part"], sort=False):
         given, predicted = (durations[durations.durations == name].iloc[0] for name in ("given", "predicted"))
         out.append({"what differs": part, "core": given.core, "size": given["size"], "units": given.units,
-                    "parameters of the core": f"{trained[run].result['core_parameters']:,}", "steps": f"{given.steps:,}",
-                    "learning rate": f"{given.rate:g}", "CPU minutes": f"{given.cpu_s / 60:.1f}",
-                    "phoneme error, given durations": f"{100 * given.error:.1f} %", "predicted": f"{100 * predicted.error:.1f} %",
+                    "parameters": f"{trained[run].result['core_parameters']:,}", "steps": f"{given.steps:,}",
+                    "rate": f"{given.rate:g}", "CPU min": f"{given.cpu_s / 60:.1f}",
+                    "phoneme error, given durations": f"{100 * given.error:.1f} %",
+                    "with predicted ones": f"{100 * predicted.error:.1f} %",
                     "held-out loss": f"{given.loss:.3f}", "run": given.said})
     return pd.DataFrame(out)
 
