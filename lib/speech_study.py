@@ -75,9 +75,10 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
     }[name]
 
 
-def run_all(configs: list[SpeechConfig], speech: Speech, data: Data, judge: Judge | None, label: str) -> list[records.Record]:
-    """The finished training runs of all configurations, each listened to where there is a judge; as many at once as
-    there are threads, on a GPU one after the other."""
+def run_all(groups: dict[tuple[str, str], list[SpeechConfig]], speech: Speech, data: Data, judge: Judge | None,
+            label: str) -> dict[tuple[str, str], list[records.Record]]:
+    """The finished training runs of all groups of configurations, each listened to where there is a judge; as many at
+    once as there are threads, on a GPU one after the other."""
     def done(one: SpeechConfig) -> records.Record | None:
         run = records.find("speech", identity(one, speech, data))
         return run if run and (judge is None or records.find("said", heard_identity(run, data, judge))) else None
@@ -90,13 +91,13 @@ def run_all(configs: list[SpeechConfig], speech: Speech, data: Data, judge: Judg
             raise RuntimeError(f"training {one.model.core} failed: {ended.stderr.strip().splitlines()[-1]}")
         bar.update()
 
-    missing = [one for one in configs if not done(one)]
+    missing = [one for configs in groups.values() for one in configs if not done(one)]
     if missing:
         bar = progress_bar(len(missing), label, unit="run")
         with ThreadPoolExecutor(1 if DEVICE.type == "cuda" else max(1, torch.get_num_threads())) as pool:
             list(pool.map(work, missing))
         bar.close()
-    return [records.find("speech", identity(one, speech, data)) for one in configs]
+    return {key: [records.find("speech", identity(one, speech, data)) for one in configs] for key, configs in groups.items()}
 
 
 def one_run(settings: dict) -> None:
@@ -119,22 +120,20 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
     chosen = {(name, core): part(study, data, name, core) for name in study.parts for core in cores}
     # strengths keep the usual rate: the headline's is found by them, and the rates are chosen there
-    pairs = dict.fromkeys(rate_of(one) for (name, _), configs in chosen.items() if name != "strengths" for one in configs)
+    tuned = {key: configs for key, configs in chosen.items() if key[0] != "strengths"}
+    pairs = dict.fromkeys(rate_of(one) for configs in tuned.values() for one in configs)
     tried = {pair: rates(study, data, *pair) for pair in pairs}
-    tuned = iter(run_all([one for configs in tried.values() for one in configs], speech, data, None, "learning rates"))
-    for (core, size), configs in tried.items():
-        found = [next(tuned) for _ in configs]
-        records.note(study.label, f"speech/rates/{core}/{size}", found)
-        pairs[core, size] = best_rate(found)
-    for key, configs in chosen.items():
-        if key[0] != "strengths":
-            chosen[key] = [replace(one, learning_rate=pairs[rate_of(one)]) for one in configs]
-    run_all([one for configs in chosen.values() for one in configs], speech, data, judge, ", ".join(cores))
-    for (name, core), configs in chosen.items():
-        if runs := [records.find("speech", identity(one, speech, data)) for one in configs]:
-            records.note(study.label, f"speech/{name}/{core}", runs)
-            records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
-        if name == "headline" and runs:
+    best = {}
+    for (core, size), runs in run_all(tried, speech, data, None, "learning rates").items():
+        records.note(study.label, f"speech/rates/{core}/{size}", runs)
+        best[core, size] = best_rate(runs)
+    chosen |= {key: [replace(one, learning_rate=best[rate_of(one)]) for one in configs] for key, configs in tuned.items()}
+    for (name, core), runs in run_all(chosen, speech, data, judge, ", ".join(cores)).items():
+        if not runs:
+            continue
+        records.note(study.label, f"speech/{name}/{core}", runs)
+        records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
+        if name == "headline":
             model = read_config(runs[0].identity["config"]).model
             if model.conditioning in ALIGNED:
                 records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in runs])

@@ -216,7 +216,7 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
     if odd := groups[0].keys() ^ groups[-1].keys():
         raise _Missing(f"{name} of both {core} and {than} in {', '.join(sorted(odd))}")
     values = [np.array([group[pair].value for pair in groups[0]]) for group in groups]
-    p, means, word = np.nan, "", ""
+    p, means = np.nan, ""
     if not than:
         i = t_interval(values[0])
         i = Interval(i.mean, *_possible(metric, False, i.low, i.high), i.n)
@@ -225,18 +225,22 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
         i = paired_difference(base, ours) if metric.unit == "share" else paired_saving(base, ours)
         p = paired_p(base, ours) if metric.unit == "share" else paired_p(np.ones(i.n), ours / base)
         means = ": " + " against ".join(_text(metric, False, v.mean()) for v in values)
-        word = metric.more if i.mean < 0 else metric.less
     if metric.exact:
         i = Interval(i.mean, i.mean, i.mean, i.n)
-    sign = -1 if than and i.mean < 0 else 1
+    amount, span = _amount(metric, bool(than), i)
     pair = next(iter(groups[0])).rsplit(" ", 1)[0]
     bracket = f"(one {pair}, no interval)"
     if i.n > 1:
-        span = _text(metric, bool(than), *sorted((sign * i.low, sign * i.high)))
         bracket = f"(95 % interval {span}, n = {i.n} {pair}{'es' if pair.endswith('s') else 's'})"
-    return _Measured(i, p, f"{_text(metric, bool(than), sign * i.mean)} {word}".strip(),
-                     "(counted)" if metric.exact else bracket, means, pair,
+    return _Measured(i, p, amount, "(counted)" if metric.exact else bracket, means, pair,
                      tuple(dict.fromkeys(s.run for group in groups for s in group.values())))
+
+
+def _amount(metric: Metric, relative: bool, i: Interval) -> tuple[str, str]:
+    """A mean, where relative how much less or more it is, and its interval: "41 % less", "39 to 43 %"."""
+    sign, word = (-1, metric.more) if relative and i.mean < 0 else (1, metric.less if relative else "")
+    return (f"{_text(metric, relative, sign * i.mean)} {word}".strip(),
+            _text(metric, relative, *sorted((sign * i.low, sign * i.high))))
 
 
 def _possible(metric: Metric, relative: bool, *bounds: float) -> list[float]:
@@ -298,12 +302,12 @@ def brief(comparison: Comparison) -> str:
     metric, i = METRICS[comparison.metric], comparison.interval
     if i is None:
         return f"{metric.noun}: not measured"
-    sign, word = (-1, metric.more) if i.mean < 0 else (1, metric.less)
-    words, p = f"{_text(metric, True, sign * i.mean)} {word} {metric.noun}", comparison.p
+    amount, span = _amount(metric, True, i)
     if i.n < 2 or metric.exact:
-        return f"{words} ({'counted' if metric.exact else 'one run, no verdict'})"
-    span = _text(metric, True, *sorted((sign * i.low, sign * i.high)))
-    return f"{words} ({span}{f'; not separated, p = {p:.2g}' if comparison.winner is None else ''})"
+        span = "counted" if metric.exact else "one run, no verdict"
+    elif comparison.winner is None:
+        span += f"; not separated, p = {comparison.p:.2g}"
+    return f"{amount} {metric.noun} ({span})"
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:

@@ -43,7 +43,7 @@ def runs(report: Report) -> pd.DataFrame:
                     "error": error(test), "validation": error(spoken[spoken.split == "validation"]),
                     "mcd_db": test.mcd_db.mean(), "f0_cents": test.f0_cents.mean(), "ended": test.ended.mean(),
                     "loss": run.result["test"]["loss"], "accuracy": np.mean(run.result["test"]["per_codebook"]),
-                    "cpu_s": sum(run.result["cpu_seconds"]), "frames": sum(run.result["frames"]),
+                    "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]), "frames": sum(run.result["frames"]),
                     "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name})
     return pd.DataFrame(out)
 
@@ -105,10 +105,10 @@ def comparisons(report: Report) -> list[Comparison]:
 
 def long_comparisons(report: Report) -> list[Comparison]:
     """Each core against the transformer on the longest texts, and against the one with a window, adjusted together."""
-    said, samples = list(dict.fromkeys(long_texts(report).core)), results(report)
+    said = list(dict.fromkeys(long_texts(report).core))
     others = [core for core in said if core.partition(",")[0] == "transformer"]
     pairs = [(core, other) for other in others for core in said if core not in others]
-    return compare(samples, pairs, ("phoneme_error_long",), scope(report))
+    return compare(results(report), pairs, ("phoneme_error_long",), scope(report))
 
 
 def answer(report: Report) -> list[str]:
@@ -119,15 +119,14 @@ def answer(report: Report) -> list[str]:
     words = [protocol(report)]
     for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
         words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
-    found = {(c.a, c.b, c.metric): c for c in comparisons(report)}
+    found = comparisons(report) + long_comparisons(report)
     for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
-        chosen = [c for c in found.values() if (c.a, c.b) == ("mamba_conv", b)]
-        more = [c for c in long_comparisons(report) if (c.a, c.b) == ("mamba_conv", b)]
+        chosen = [c for c in found if (c.a, c.b) == ("mamba_conv", b)]
         words.append(f"{title} mamba_conv against {b}, with equal parameters ({scope(report)}; 95 % intervals): "
-                     + "; ".join(map(brief, chosen + more)) + f". {_ahead(chosen + more, b)}"
+                     + "; ".join(map(brief, chosen)) + f". {_ahead(chosen, b)}"
                      + (_price(report) if b == "transformer" else ""))
     if report.longer:
-        windowed = [c for c in long_comparisons(report) if c.a == "mamba_conv" and c.b != "transformer"]
+        windowed = [c for c in found if c.a == "mamba_conv" and c.b.startswith("transformer, ")]
         words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
                      f"{_means(samples, 'phoneme_error_long')}. " + "".join(
                          "With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
@@ -339,11 +338,11 @@ def around(report: Report) -> pd.DataFrame:
     same = table[(table.part == "strengths") & (table.conditioning == report.study.alignment)]
     rows = pd.concat([same.assign(part="as the headline"), *(table[table.part == part].assign(part=what)
                                                             for part, what in AROUND.items())])
-    trained, out = {run.name: run for group in report.speech.values() for run in group}, []
-    for (run, part), durations in rows.groupby(["run", "part"], sort=False):
+    out = []
+    for (_, part), durations in rows.groupby(["run", "part"], sort=False):
         given, predicted = (durations[durations.durations == name].iloc[0] for name in ("given", "predicted"))
         out.append({"what differs": part, "core": given.core, "size": given["size"], "units": given.units,
-                    "parameters": f"{trained[run].result['core_parameters']:,}", "steps": f"{given.steps:,}",
+                    "parameters": f"{given.parameters:,}", "steps": f"{given.steps:,}",
                     "rate": f"{given.rate:g}", "CPU min": f"{given.cpu_s / 60:.1f}",
                     "phoneme error, given durations": f"{100 * given.error:.1f} %",
                     "with predicted ones": f"{100 * predicted.error:.1f} %",
