@@ -120,8 +120,11 @@ def first_sound(codec: Codec, codebooks: int) -> tuple[int, bool]:
 def move(state: DecodingState, frames: int) -> None:
     """Put a fresh decoding state at a position: a cache counts as filled; a recurrent state weighs the same anywhere."""
     state.frames = frames
-    for layer in state.core:
-        if hasattr(layer, "frames"):
+    layers = list(state.core)
+    for layer in layers:
+        if isinstance(layer, list):             # of branches side by side
+            layers += layer
+        elif hasattr(layer, "frames"):
             layer.frames = state.characters + frames
 
 

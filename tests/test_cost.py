@@ -1,5 +1,6 @@
 """What is counted and measured is what is known in closed form: FLOPs, bytes, memory."""
 import json
+import os
 import subprocess
 import sys
 
@@ -129,3 +130,11 @@ print(*keep, *held())
     during, kept, during_again, given_back = map(int, done.stdout.split())
     assert kept == during > 2 ** 26 < during_again
     assert during_again - given_back >= 2 ** 26
+
+
+@pytest.mark.parametrize("chosen", [None, "7"])
+def test_threads_without_work_give_their_processor_up_soon_unless_it_is_chosen(chosen):
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"} | ({"GOMP_SPINCOUNT": chosen} if chosen else {})
+    script = "import os, sys, lib; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", chosen or "10000"]

@@ -8,7 +8,9 @@ import torch
 from lib import profile
 from lib.config import ModelConfig
 from lib.data.codec import EMBEDDED, Codec, load_codec
+from lib.graphs import attention_states
 from lib.models.codec_lm import CodecLM
+from lib.train import build
 
 
 def test_the_embedded_codec_gives_its_first_samples_at_the_fourth_frame():
@@ -63,3 +65,13 @@ def test_first_audio_holds_the_codecs_part(monkeypatch):
 def test_without_a_codec_first_audio_is_left_out():
     result = profile.task_steps([vars(ModelConfig("mamba"))], frames=6, repeats=1, codec=None)
     assert result["sound"] is None and "first_audio_ms" not in result["cores"]["mamba"]
+
+
+@pytest.mark.parametrize("core", ["transformer", "transformer_conv", "mamba_conv"])
+def test_a_moved_state_has_its_caches_filled(core):
+    model = build(ModelConfig(core=core, size="matched-1m"))
+    state = model.initial_state(torch.zeros(1, 3, dtype=torch.long), 100)
+    profile.move(state, 90)
+    caches = list(attention_states(state.core))
+    assert state.frames == 90 and len(caches) == (0 if core == "mamba_conv" else 4)
+    assert all(cache.frames == state.characters + 90 for cache in caches)
