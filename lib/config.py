@@ -26,9 +26,11 @@ ONLY_PHONEMES = ("phoneme", "neighbours")
 ALIGNED = SPREAD + ONLY_PHONEMES
 
 # Of the study of speech: the comparison itself, the control at equal time, and one run each of other strengths, of
-# characters in place of phonemes, of other cores and of other sizes.
-PARTS = ("headline", "time", "strengths", "units", "cores", "sizes")
-MORE_CORES = ("conv", "transformer_conv", "mamba_conv_3_5", "mamba_conv_5_7", "mamba_conv_7_9", "mamba_conv_9_11")
+# characters in place of phonemes, of other cores and of other sizes; and a few seeds of each width of the convolution.
+PARTS = ("headline", "time", "strengths", "units", "cores", "sizes", "widths")
+WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
+          "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
+MORE_CORES = ("conv", "transformer_conv", *list(WIDTHS)[2:])
 
 
 def workspace() -> Path:
@@ -122,6 +124,7 @@ class Study:
     strengths: tuple[str, ...] = () # other conditionings
     more_cores: tuple[str, ...] = ()
     other_sizes: tuple[str, ...] = ()
+    width_seeds: int = 0            # of each of WIDTHS
     spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's first seeds say
     hearing: int = 1200             # sentences that the recogniser learns from
     hearing_steps: int = 500
@@ -164,10 +167,11 @@ STUDIES = {s.name: s for s in (
           judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
-    Study("standard", phrases=9600, control_steps=1400, strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed")),
+    Study("standard", phrases=9600, control_steps=1400, strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed"),
+          width_seeds=3),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=6000,
           speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,
-          strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("seed", "matched-1m"),
+          strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("seed", "matched-1m"), width_seeds=3,
           lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),
           memory_lengths=(300, 1200, 4800, 19200)),
 )}

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 import torch
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, PARTS, REPOSITORY, SPREAD, SpeechConfig, Study
+from .config import ALIGNED, ONLY_PHONEMES, PARTS, REPOSITORY, SPREAD, WIDTHS, SpeechConfig, Study
 from .intelligibility import Judge, bounds, heard_identity, listen_to, longer
 from .models.cores import LACKING, WIDER
 from .progress import progress_bar
@@ -72,6 +72,7 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "cores": [one()] if not main else [],
         "sizes": [one(size=size) for size in study.other_sizes] if core in study.cores else [],
+        "widths": [one(size=study.matched, seed=seed) for seed in range(study.width_seeds)] if core in WIDTHS else [],
     }[name]
 
 

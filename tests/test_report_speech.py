@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from lib import records
-from lib.config import ModelConfig, SpeechConfig, study
+from lib.config import WIDTHS, ModelConfig, SpeechConfig, study
+from lib.models.cores import WIDER
 from lib.report import choice, speech
 from lib.report.results import Report
 
@@ -168,6 +169,22 @@ def test_runs_around_the_headline_stand_beside_the_one_that_they_differ_from(rep
     assert list(table["what differs"]) == ["as the headline", "another core", "another size"]
     assert list(table.core) == ["mamba", "conv", "mamba"] and list(table["size"]) == ["matched-1m", "matched-1m", "matched-3m"]
     assert list(table["phoneme error, given durations"]) == ["30.0 %", "40.0 %", "20.0 %"]
+
+
+def test_widths_are_compared_with_mamba_alone(report):
+    assert {core: kernels for core, kernels in WIDTHS.items() if len(kernels) > 1} == {
+        core: make.keywords["kernels"] for core, make in WIDER.items()}
+    for core, wrong in (("mamba", [30, 32, 31]), ("mamba_conv", [31, 29, 33]), ("mamba_conv_9_11", [10, 12, 11])):
+        for kind, group in zip((report.speech, report.said), runs_of(core, wrong, 20)):
+            kind.setdefault("widths", []).extend(group)
+    found = {(c.a, c.b, c.metric): c for c in speech.width_comparisons(report)}
+    assert found["mamba_conv_9_11", "mamba", "phoneme_error_given"].winner == "mamba_conv_9_11"
+    assert found["mamba_conv", "mamba", "phoneme_error_given"].outcome == "not separated"
+    assert found["mamba_conv_3_5", "mamba", "phoneme_error_given"].outcome == "no verdict"
+    wrong, _ = speech.against_width(report).axes
+    assert [t.get_text() for t in wrong.get_xticklabels()] == ["none", "3", "9 + 11"]
+    assert list(wrong.lines[0].get_xdata()) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and wrong.lines[1].get_ydata() == pytest.approx([31, 31, 11])
+    plt.close("all")
 
 
 def test_the_choice_is_the_best_core_and_what_is_not_separated_from_it(report):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..config import CONDITIONING, SPREAD
+from ..config import CONDITIONING, SPREAD, WIDTHS
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..generate import sound_file
@@ -48,16 +48,16 @@ def runs(report: Report) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def results(report: Report) -> Results:
-    """Samples of the headline's metrics, a seed a sample."""
+def results(report: Report, part: str = "headline") -> Results:
+    """Samples of the metrics of a part, a seed a sample."""
     out: Results = {}
     table = runs(report)
-    for row in table[table.part == "headline"].itertuples():
+    for row in table[table.part == part].itertuples():
         pair = f"seed {row.seed}"
         out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said))
         if row.durations == "given":
             out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
-    for row in long_texts(report).itertuples():
+    for row in long_texts(report).itertuples() if part == "headline" else ():
         if row.seconds == max(report.study.spoken_seconds):
             out.setdefault((row.core, "phoneme_error_long"), []).append(Sample(row.error, f"seed {row.seed}", row.run))
     return out
@@ -73,9 +73,9 @@ def long_texts(report: Report) -> pd.DataFrame:
         columns=["core", "of", "seed", "run", "seconds", "window", "texts", "frames", "said", "error", "ceiling"])
 
 
-def scope(report: Report) -> str:
+def scope(report: Report, part: str = "headline") -> str:
     """What the verdicts on speech are limited to."""
-    run = report.speech["headline"][0]
+    run = report.speech[part][0]
     config = run.identity["config"]
     return (f"{run.result['train_frames'] / FRAME_RATE / 60:.0f} minutes of one voice, size {config['model']['size']}, "
             f"{config['steps']:,} steps, conditioning {config['model']['conditioning']}")
@@ -348,6 +348,28 @@ def around(report: Report) -> pd.DataFrame:
                     "with predicted ones": f"{100 * predicted.error:.1f} %",
                     "held-out loss": f"{given.loss:.3f}", "run": given.said})
     return pd.DataFrame(out)
+
+
+def width_comparisons(report: Report) -> list[Comparison]:
+    """The hybrid with each width of its convolutions against Mamba without any, parameters equal, adjusted together."""
+    pairs = [(core, "mamba") for core in WIDTHS if core != "mamba"]
+    return compare(results(report, "widths"), pairs, ("phoneme_error_given", "held_out_loss"), scope(report, "widths"))
+
+
+def against_width(report: Report) -> Figure:
+    """Phoneme error and held-out loss against the widths of the convolutions: dots are seeds, a line joins their means."""
+    samples, (figure, axes) = results(report, "widths"), plt.subplots(1, 2, figsize=(11, 4))
+    for axis, metric, label, scale in ((axes[0], "phoneme_error_given", "phonemes wrong, given durations (%)", 100),
+                                       (axes[1], "held_out_loss", "loss on held-out sentences", 1)):
+        present = [core for core in WIDTHS if (core, metric) in samples]
+        values = [[scale * s.value for s in samples[core, metric]] for core in present]
+        axis.plot(np.repeat(np.arange(len(present)), [len(v) for v in values]), np.concatenate(values), "o",
+                  color=colour("mamba_conv"), alpha=0.6)
+        axis.plot([np.mean(v) for v in values], "-", color=colour("mamba_conv"))
+        axis.set_xticks(range(len(present)), [" + ".join(map(str, WIDTHS[core])) or "none" for core in present])
+        axis.set(xlabel="kernels of the convolutions beside Mamba", ylabel=label)
+    axes[0].set(ylim=(0, None))
+    return figure
 
 
 def first_seeds(report: Report) -> dict[str, Record]:
