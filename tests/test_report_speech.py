@@ -181,6 +181,10 @@ def test_widths_are_compared_with_mamba_alone(report):
     assert found["mamba_conv_9_11", "mamba", "phoneme_error_given"].winner == "mamba_conv_9_11"
     assert found["mamba_conv", "mamba", "phoneme_error_given"].outcome == "not separated"
     assert found["mamba_conv_3_5", "mamba", "phoneme_error_given"].outcome == "no verdict"
+    answer = speech.answer(report)[-1]
+    assert answer.startswith("Does a convolution beside Mamba help? The hybrid with each of 2 widths against Mamba without any")
+    assert "1 are better, 0 worse and 1 not separated in phoneme errors on unseen sentences with given durations" in answer
+    assert "(at best, mamba_conv_9_11: 20 points fewer phoneme errors" in answer and "size matched-1m" in answer
     wrong, _ = speech.against_width(report).axes
     assert [t.get_text() for t in wrong.get_xticklabels()] == ["none", "3", "9 + 11"]
     assert list(wrong.lines[0].get_xdata()) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and wrong.lines[1].get_ydata() == pytest.approx([31, 31, 11])

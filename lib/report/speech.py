@@ -131,6 +131,8 @@ def answer(report: Report) -> list[str]:
                      f"{_means(samples, 'phoneme_error_long')}. " + "".join(
                          "With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
                          f"{brief(c)}." for c in windowed))
+    if "widths" in report.said:
+        words.append(f"Does a convolution beside Mamba help? {_widths(report)}")
     return words
 
 
@@ -354,6 +356,20 @@ def width_comparisons(report: Report) -> list[Comparison]:
     """The hybrid with each width of its convolutions against Mamba without any, parameters equal, adjusted together."""
     pairs = [(core, "mamba") for core in WIDTHS if core != "mamba"]
     return compare(results(report, "widths"), pairs, ("phoneme_error_given", "held_out_loss"), scope(report, "widths"))
+
+
+def _widths(report: Report) -> str:
+    """The comparisons of widths in a sentence."""
+    found = [c for c in width_comparisons(report) if c.interval is not None]
+    words = []
+    for metric in dict.fromkeys(c.metric for c in found):
+        mine = [c for c in found if c.metric == metric]
+        better, worse = sum(c.winner == c.a for c in mine), sum(c.winner == c.b for c in mine)
+        best = max(mine, key=lambda c: c.interval.mean)                 # how much less it has
+        words.append(f"{better} are better, {worse} worse and {len(mine) - better - worse} not separated in "
+                     f"{METRICS[metric].noun} (at best, {best.a}: {brief(best)})")
+    return (f"The hybrid with each of {len({c.a for c in found})} widths against Mamba without any, with equal parameters "
+            f"({scope(report, 'widths')}): {'; '.join(words)}.")
 
 
 def against_width(report: Report) -> Figure:
