@@ -29,6 +29,7 @@ CHARACTERS = 48         # of text in every measurement
 DECODED = 60            # frames of a timed decoding
 MEMORY_STEPS = 2        # training steps of a memory measurement: from the second on Adam's moments are there
 LEAST_SECONDS = 0.2     # spent on each core at each length of the length curve, in each process
+LEAST_ROUNDS = 3        # of all cores there: a process is its median
 
 
 def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -186,13 +187,12 @@ def task_lengths(configs: list[dict], lengths: list[int]) -> dict:
         for core, model in models.items():                              # warm up this shape
             step_times(model, optimisers[core], batches[core])
             decode_times(model, frames - 16, 16)
-        until = time.perf_counter() + LEAST_SECONDS * len(models)
-        while True:
+        until, rounds = time.perf_counter() + LEAST_SECONDS * len(models), 0
+        while rounds < LEAST_ROUNDS or time.perf_counter() < until:
+            rounds += 1
             for core, model in models.items():
                 rows[core]["step_ms"].append(step_times(model, optimisers[core], batches[core])["step_ms"])
                 rows[core]["decode_ms"].append(decode_times(model, frames - 16, 16)["decode_ms"])
-            if time.perf_counter() > until:
-                break
         for core in models:
             result[core].append(rows[core])
     return result
