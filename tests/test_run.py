@@ -123,9 +123,10 @@ def test_no_notebooks_is_no_success(notebooks: Path, capfd):
 
 
 RUNNER = """
-import resource, runpy, sys
+import resource, runpy, signal, sys
 from pathlib import Path
 from lib import config
+signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background jobs begin with it ignored
 config.REPOSITORY = Path(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 runpy.run_module("lib.run", run_name="__main__")
