@@ -47,7 +47,7 @@ def make_optimiser(model: CodecLM, config: TrainConfig) -> Optimizer:
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
     if kept:
         groups.append({"params": kept, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
 
 
 def flops(module: nn.Module, run: Callable[[], object], batch: int, frames: int) -> int:

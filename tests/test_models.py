@@ -16,6 +16,36 @@ CAUSAL = [(core, size) for core in CORES for size in SIZES if core not in LACKIN
 REPORTED = [(core, size) for core in AS_REPORTED for size in SIZES]
 ALL = [(*one, "causal") for one in CAUSAL] + [(*one, "as_reported") for one in REPORTED]
 either_conditioning = pytest.mark.parametrize("conditioning", ["pooled", "prefix"])
+# parameters, and a weighted sum of what comes out, from before there was a recipe: the reference was trained so
+BEFORE = [
+    ("transformer", "seed", True, 3_162_624, -0.9164703947027064),
+    ("transformer", "seed", False, 3_162_624, -2.2954384146527644),
+    ("transformer", "matched-3m", True, 3_159_552, -5.958958513532423),
+    ("transformer", "matched-3m", False, 3_159_552, -5.4369843587591475),
+    ("transformer", "matched-1m", True, 1_385_600, 2.955114206071599),
+    ("transformer", "matched-1m", False, 1_385_600, 2.8857210954263337),
+    ("mamba_conv", "seed", True, 594_432, -1.9027981013008208),
+    ("mamba_conv", "seed", False, 594_432, -2.019494955660818),
+    ("mamba_conv", "matched-3m", True, 3_177_872, 3.952192640595685),
+    ("mamba_conv", "matched-3m", False, 3_177_872, 4.019559318365339),
+    ("mamba_conv", "matched-1m", True, 1_380_704, -4.447018304733335),
+    ("mamba_conv", "matched-1m", False, 1_380_704, -4.585330475761857),
+    ("mamba", "seed", True, 438_272, -2.8196761693786456),
+    ("mamba", "matched-3m", True, 3_164_176, -1.0790153660496387),
+    ("mamba", "matched-1m", True, 1_386_048, 0.5887058809343202),
+    ("conv", "seed", True, 3_159_680, 0.19704293043268706),
+    ("conv", "matched-3m", True, 3_159_680, 0.19704293043268706),
+    ("conv", "matched-1m", True, 1_373_376, -0.44975230265205823),
+    ("transformer_conv", "matched-3m", True, 3_160_384, -1.8327674445218065),
+    ("transformer_conv", "matched-1m", True, 1_380_064, -1.3003585888825633),
+    ("pointwise", "seed", True, 3_155_456, -7.334107252307376),
+    ("pointwise", "matched-3m", True, 3_155_456, -7.334107252307376),
+    ("pointwise", "matched-1m", True, 1_382_528, 0.9060663661615127),
+    ("mamba_conv_3_5", "matched-3m", True, 3_164_432, 1.1942657432628323),
+    ("mamba_conv_5_7", "matched-3m", True, 3_164_112, -0.8249378593184531),
+    ("mamba_conv_7_9", "matched-3m", True, 3_150_112, 2.7130746965936616),
+    ("mamba_conv_9_11", "matched-3m", True, 3_177_152, 1.804919296094642),
+]
 SEED_TOTALS = {"transformer": 5_735_297, "mamba_conv": 3_165_569}
 
 
@@ -234,6 +264,16 @@ def test_a_prefix_is_decoded_for_texts_of_one_length():
     padded[0, 4:] = 43
     with pytest.raises(ValueError, match="texts of 4 to 7 characters"):
         lm.initial_state(padded, 1)
+
+
+@pytest.mark.parametrize("core,size,causal,count,total", BEFORE)
+@torch.no_grad()
+def test_without_a_recipe_a_core_is_what_it_was(core, size, causal, count, total):
+    built = build_core(core, size, causal).double()
+    x = torch.randn(2, 23, SIZES[size].width, dtype=torch.double)
+    y = built(x)
+    assert parameters(built) == count
+    assert (y * torch.linspace(-1, 1, y.numel(), dtype=torch.double).view_as(y)).sum().item() == pytest.approx(total, rel=1e-9)
 
 
 def test_seed_sizes():

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from lib import records
-from lib.config import WIDTHS, ModelConfig, SpeechConfig, study
-from lib.models.cores import WIDER
+from lib.config import ModelConfig, SpeechConfig, study
 from lib.report import choice, speech
 from lib.report.results import Report
 
@@ -172,8 +171,6 @@ def test_runs_around_the_headline_stand_beside_the_one_that_they_differ_from(rep
 
 
 def test_widths_are_compared_with_mamba_alone(report):
-    assert {core: kernels for core, kernels in WIDTHS.items() if len(kernels) > 1} == {
-        core: make.keywords["kernels"] for core, make in WIDER.items()}
     for core, wrong in (("mamba", [30, 32, 31]), ("mamba_conv", [31, 29, 33]), ("mamba_conv_9_11", [10, 13, 10])):
         for kind, group in zip((report.speech, report.said), runs_of(core, wrong, 20)):
             kind.setdefault("widths", []).extend(group)

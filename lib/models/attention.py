@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .conv import GroupedConv
+from .feed_forward import FeedForward
 from .linear import Linear, _frame_linear, by_kernel
+from .norm import RMSNorm, _normalise, norm
 from .parallel import Parallel
 from .scan import FAST, _exp
 
@@ -44,23 +46,25 @@ def _rotary(frames: int, half: int, dtype: torch.dtype, device: torch.device) ->
 
 
 class Attention(nn.Module):
-    """(batch, frames, width) to the same. `causal`: a frame sees itself and what came before."""
+    """(batch, frames, width) to the same. `causal`: a frame sees itself and what came before. `qk_norm`: queries and keys
+    are brought to a fixed scale, head by head (Dehghani et al. 2023, https://arxiv.org/abs/2302.05442; so in Qwen3)."""
 
-    def __init__(self, width: int, heads: int, causal: bool, rotary: bool):
+    def __init__(self, width: int, heads: int, causal: bool, rotary: bool, qk_norm: bool = False):
         super().__init__()
         if width % (2 * heads):
             raise ValueError(f"width {width} does not split into {heads} heads of even width")
         self.heads, self.causal, self.rotary = heads, causal, rotary
         self.qkv = Linear(width, 3 * width)
         self.out = Linear(width, width)
+        self.q_norm, self.k_norm = (RMSNorm(width // heads) if qk_norm else None for _ in range(2))
 
     def _split(self, qkv: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
         """Queries (batch, heads, frames, ·), and keys and values (batch, 2 · heads, frames, ·), from `start` on."""
-        qkv = qkv.unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)   # (batch, 3 · heads, frames, head width)
-        if not self.rotary:
-            return qkv.split([self.heads, 2 * self.heads], 1)
-        qk, v = qkv.split([2 * self.heads, self.heads], 1)
-        q, k = rotate(qk, start).chunk(2, 1)
+        q, k, v = qkv.unflatten(-1, (3 * self.heads, -1)).transpose(1, 2).chunk(3, 1)   # (batch, heads, frames, head width)
+        if self.q_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.rotary:
+            q, k = rotate(q, start), rotate(k, start)
         return q, torch.cat([k, v], 1)
 
     def forward(self, x: Tensor, state: AttentionState | None = None) -> Tensor:
@@ -83,8 +87,9 @@ class Attention(nn.Module):
             return self.step_reference(x, state)
         y, head = torch.empty_like(x), state.cache.shape[3]
         turn = _rotary(_table(state.frames + 1), head // 2, x.dtype, x.device) if self.rotary else (x, x)
-        _step(*(s.contiguous().numpy() for s in (x, self.qkv.weight, self.qkv.bias, *turn, self.out.weight, self.out.bias,
-                                                 state.cache, y)), state.frames, self.rotary)
+        scales = (self.q_norm.weight, self.k_norm.weight) if self.q_norm else (self.out.bias, self.out.bias)
+        _step(*(s.contiguous().numpy() for s in (x, self.qkv.weight, self.qkv.bias, *scales, *turn, self.out.weight,
+                                                 self.out.bias, state.cache, y)), state.frames, self.rotary, bool(self.q_norm))
         state.frames += 1
         return y
 
@@ -100,16 +105,20 @@ class Attention(nn.Module):
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _step(x, w_qkv, b_qkv, cos, sin, w_out, b_out, cache, y, at, rotary):
+def _step(x, w_qkv, b_qkv, w_q, w_k, cos, sin, w_out, b_out, cache, y, at, rotary, qk_norm):
     """x (batch, width) to y, the same; its keys and values go into the cache at frame `at`."""
     batch, width = x.shape
     head, heads = cache.shape[3], cache.shape[1] // 2
     qkv, mixed = np.empty((batch, 3 * width), x.dtype), np.zeros((batch, width), x.dtype)
     weights, frames, scale = np.empty(at + 1, x.dtype), at + 1, x.dtype.type(1 / math.sqrt(head))
     _frame_linear(x, w_qkv, b_qkv, qkv, 1)
+    for b in range(batch if qk_norm else 0):
+        for start in range(0, 2 * width, head):                         # each head of q, then of k
+            part = qkv[b, start:start + head]
+            _normalise(part, w_q if start < width else w_k, part)
     turned = qkv.copy()
     for b in range(batch):
-        for start in range(0, 2 * width if rotary else 0, head):        # each head of q, then of k
+        for start in range(0, 2 * width if rotary else 0, head):
             for i in range(head):
                 other = start + (i + head // 2) % head
                 turned[b, start + i] = qkv[b, start + i] * cos[at, i] + qkv[b, other] * sin[at, i]
@@ -135,27 +144,27 @@ def _step(x, w_qkv, b_qkv, cos, sin, w_out, b_out, cache, y, at, rotary):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and a ReLU feed-forward, each with a residual; norms after (the seed) or before (`pre_norm`).
+    """Attention and a feed-forward, each with a residual; norms after (the seed) or before (`pre_norm`).
 
     `kernel` puts a causal convolution beside attention, fused with it by one linear layer: just what the hybrid puts
     beside Mamba, so that it can be told what the convolution adds to either.
     """
 
     def __init__(self, width: int, heads: int, hidden: int, causal: bool, pre_norm: bool, rotary: bool,
-                 kernel: int | None = None):
+                 kernel: int | None = None, recipe: tuple[str, ...] = ()):
         super().__init__()
         self.pre_norm = pre_norm
-        attention = Attention(width, heads, causal, rotary)
+        attention = Attention(width, heads, causal, rotary, "qk_norm" in recipe)
         self.attention = Parallel(width, attention=attention, conv=GroupedConv(width, kernel)) if kernel else attention
-        self.up, self.down = Linear(width, hidden), Linear(hidden, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width, hidden, "swiglu" in recipe)
+        self.norm1, self.norm2 = norm(width, recipe), norm(width, recipe)
 
     def _wrap(self, x: Tensor, attend) -> Tensor:
         if self.pre_norm:
             x = x + attend(self.norm1(x))
-            return x + self.down(F.relu(self.up(self.norm2(x))))
+            return x + self.feed_forward(self.norm2(x))
         x = self.norm1(x + attend(x))
-        return self.norm2(x + self.down(F.relu(self.up(x))))
+        return self.norm2(x + self.feed_forward(x))
 
     def forward(self, x: Tensor, state: AttentionState | list | None = None) -> Tensor:
         return self._wrap(x, lambda y: self.attention(y, state))
@@ -168,3 +177,6 @@ class TransformerLayer(nn.Module):
 
     def state_numbers(self, frames: int) -> int:
         return self.attention.state_numbers(frames)
+
+    def writers(self) -> list[nn.Linear]:
+        return [self.attention.fuse if isinstance(self.attention, Parallel) else self.attention.out, self.feed_forward.down]
