@@ -53,6 +53,8 @@ class ModelConfig:
     units: str = "characters"       # what the text is made of, or phonemes
     alphabet: str | tuple[str, ...] = ALPHABET      # what the text is indexed by; of phonemes a tuple
     recipe: tuple[str, ...] = field(default=(), metadata={"before": ()})    # of RECIPE; none at the size seed
+    window: int | None = field(default=None, metadata={"before": None})     # frames that attention reads; None: all
+    state: int = field(default=16, metadata={"before": 16})                 # of each channel of a Mamba
 
     @property
     def vocabulary(self) -> int:

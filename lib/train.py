@@ -57,6 +57,8 @@ def flops(module: nn.Module, run: Callable[[], object], batch: int, frames: int)
     for part in module.modules():
         if isinstance(part, Attention):
             counted += cost.attention_flops(batch, frames, part.out.in_features)
+            if part.window and part.window < frames:
+                counted -= cost.attention_flops(batch, frames - part.window, part.out.in_features)
         if isinstance(part, Mamba):
             counted += cost.scan_flops(batch, frames, part.d_inner, part.d_state)
     return counted

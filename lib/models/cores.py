@@ -9,14 +9,14 @@ add to what goes through.
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..config import RECIPE, WIDTHS
-from .attention import TransformerLayer
+from .attention import Attention, TransformerLayer
 from .conv import ConvLayer
 from .mamba_conv import MambaConvBlock
 from .norm import norm
@@ -97,6 +97,7 @@ class Options:
     causal: bool
     modern: bool        # not the seed's: norms before, rotary positions
     recipe: tuple[str, ...]
+    window: int | None
     state: int
 
     @property
@@ -111,7 +112,7 @@ def split(channels: int, parts: int) -> list[int]:
 
 
 def transformer(shape: Shape, o: Options, kernel: int | None = None) -> list[nn.Module]:
-    return [TransformerLayer(o.width, 8, shape.hidden[o.gated], o.causal, o.modern, o.modern, kernel, o.recipe)
+    return [TransformerLayer(o.width, 8, shape.hidden[o.gated], o.causal, o.modern, o.modern, kernel, o.recipe, o.window)
             for _ in range(shape.layers)]
 
 
@@ -130,23 +131,49 @@ def pointwise(shape: Shape, o: Options) -> list[nn.Module]:
     return [PointwiseLayer(o.width, shape.hidden[o.gated], o.recipe) for _ in range(shape.layers)]
 
 
-# what makes a core's layers, and their shape at each size that it has. Of a matched size all have the same number of
-# parameters, at every recipe and state; conv and pointwise at the seed's too, where they have the transformer's.
+def interleaved(shape: Shape, o: Options) -> list[nn.Module]:
+    """Attention in the third of four layers, Mamba in the others (MamTra's 1 to 3, https://arxiv.org/abs/2603.12342), never
+    first (https://arxiv.org/abs/2510.04800). A feed-forward follows each, as in https://arxiv.org/abs/2406.07887: so it is
+    the transformer with Mamba in the place of most of its attention, and nothing else differs."""
+    d_inners, layers = iter(split(shape.channels[o.state], shape.layers - shape.layers // 4)), []
+    for i in range(shape.layers):
+        if i % 4 == 2:
+            layers += transformer(replace(shape, layers=1), o)
+        else:
+            layers += [MambaConvBlock(o.width, (), False, o.modern, next(d_inners), o.state, o.recipe),
+                       PointwiseLayer(o.width, shape.hidden[o.gated], o.recipe)]
+    return layers
+
+
+# What makes a core's layers, and their shape at each size that it has. At a matched size all weigh the same, whatever the
+# recipe and the state; conv and pointwise at the seed's too, where they have the transformer's parameters.
 CORES: dict[str, tuple[Callable[[Shape, Options], list[nn.Module]], dict[str, Shape]]] = {
     "transformer": (transformer, {
-        "seed": Shape(6, (512, 0)), "matched-3m": Shape(4, (1024, 688)), "matched-1m": Shape(4, (512, 344))}),
+        "seed": Shape(6, (512, 0)),
+        "matched-3m": Shape(4, (1024, 688)),
+        "matched-1m": Shape(4, (512, 344))}),
     "mamba_conv": (partial(mamba_conv, kernels=WIDTHS["mamba_conv"]), {
-        "seed": Shape(1, channels={16: 512}), "matched-3m": Shape(5, channels={16: 2800}),
-        "matched-1m": Shape(4, channels={16: 1568})}),
+        "seed": Shape(1, channels={16: 512}),
+        "matched-3m": Shape(5, channels={4: 2912, 16: 2800, 64: 2384}),
+        "matched-1m": Shape(4, channels={4: 1664, 16: 1568, 64: 1296})}),
     "mamba": (partial(mamba_conv, kernels=()), {
-        "seed": Shape(1, channels={16: 512}), "matched-3m": Shape(7, channels={16: 3696}),
-        "matched-1m": Shape(6, channels={16: 2112})}),
+        "seed": Shape(1, channels={16: 512}),
+        "matched-3m": Shape(7, channels={4: 3856, 16: 3696, 64: 3168}),
+        "matched-1m": Shape(6, channels={4: 2240, 16: 2112, 64: 1728})}),
+    "interleaved": (interleaved, {
+        "matched-3m": Shape(4, (768, 512), {4: 1616, 16: 1536, 64: 1328}),
+        "matched-1m": Shape(4, (312, 208), {4: 1216, 16: 1152, 64: 944})}),
     "conv": (conv, {
-        "seed": Shape(8, (656, 0)), "matched-3m": Shape(8, (656, 440)), "matched-1m": Shape(8, (360, 244))}),
+        "seed": Shape(8, (656, 0)),
+        "matched-3m": Shape(8, (656, 440)),
+        "matched-1m": Shape(8, (360, 244))}),
     "transformer_conv": (partial(transformer, kernel=3), {
-        "matched-3m": Shape(4, (720, 480)), "matched-1m": Shape(4, (280, 192))}),
+        "matched-3m": Shape(4, (720, 480)),
+        "matched-1m": Shape(4, (280, 192))}),
     "pointwise": (pointwise, {
-        "seed": Shape(4, (1536, 0)), "matched-3m": Shape(4, (1536, 1024)), "matched-1m": Shape(4, (896, 600))}),
+        "seed": Shape(4, (1536, 0)),
+        "matched-3m": Shape(4, (1536, 1024)),
+        "matched-1m": Shape(4, (896, 600))}),
     # two convolutions, of the widths that the hybrid's author tried later, in place of one
     **{name: (partial(mamba_conv, kernels=WIDTHS[name]), {"matched-3m": Shape(5, channels={16: channels})})
        for name, channels in (("mamba_conv_3_5", 2160), ("mamba_conv_5_7", 1968), ("mamba_conv_7_9", 1760),
@@ -157,7 +184,8 @@ AS_REPORTED = ("transformer", "mamba_conv")     # the seed's cores; the others a
 LACKING = {size: tuple(name for name, (_, shapes) in CORES.items() if size not in shapes) for size in SIZES}
 
 
-def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (), state: int = 16) -> Core:
+def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (), window: int | None = None,
+               state: int = 16) -> Core:
     """The core of that name and size; one line of error where anything is unknown, or does not go together."""
     if name not in CORES:
         raise ValueError(f"no core {name!r}: choose one of {', '.join(CORES)}")
@@ -176,4 +204,9 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
     if state not in (shape.channels or [16]):
         raise ValueError(f"the core {name} has no state of {state} at size {size}: "
                          f"choose {' or '.join(map(str, shape.channels)) or 'a core with Mamba'}")
-    return Core(make(shape, Options(width, causal, modern, recipe, state)), width, causal, recipe)
+    if window is not None and (window < 1 or not causal):
+        raise ValueError(f"a window of {window} frames: give 1 or more, and the regime causal")
+    core = Core(make(shape, Options(width, causal, modern, recipe, window, state)), width, causal, recipe)
+    if window and not any(isinstance(part, Attention) for part in core.modules()):
+        raise ValueError(f"the core {name} has no attention, so no window: leave it out")
+    return core

@@ -27,7 +27,7 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if by_kernel(x):
-            rows = x.reshape(-1, x.shape[-1])
+            rows = x.contiguous().view(-1, x.shape[-1])
             y = torch.empty_like(rows)
             _rows(rows.numpy(), self.weight.numpy(), y.numpy())
             return y.view(x.shape)
