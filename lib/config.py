@@ -1,7 +1,7 @@
 """What a study is: every choice that a number in the report depends on, as frozen dataclasses."""
 import os
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -36,6 +36,23 @@ MORE_CORES = ("conv", "transformer_conv", *list(WIDTHS)[2:])
 def workspace() -> Path:
     """Folder under which data/runs, data/cache and figures are written (TTS_WORKSPACE, else the repository)."""
     return Path(os.environ.get("TTS_WORKSPACE", REPOSITORY)).resolve()
+
+
+def described(config: object) -> object:
+    """A configuration as a run's identity holds it. A field that came later says in its metadata what was done `before`,
+    and is left out where it says just that."""
+    if not is_dataclass(config):
+        return config
+    values = {f: getattr(config, f.name) for f in fields(config)}
+    return {f.name: described(value) for f, value in values.items() if "before" not in f.metadata or value != f.metadata["before"]}
+
+
+def restored(kind: type, described: dict) -> "ModelConfig | TrainConfig | SpeechConfig":
+    """The configuration that was described so."""
+    values = {f.name: f.metadata["before"] for f in fields(kind) if "before" in f.metadata} | described
+    types = {f.name: f.type for f in fields(kind)}
+    return kind(**{name: restored(types[name], value) if isinstance(value, dict) else
+                   tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,11 @@ STUDIES = {s.name: s for s in (
 
 CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"), "alignment": ALIGNED,
            "units": ("characters", "phonemes"), "hold_out": ("sentence", "speaker")}
+
+
+def study_of(parameters: dict) -> Study:
+    """The study of a notebook: its variable `study`, and what other variables named like a field of it say."""
+    return study(parameters["study"], **{f.name: parameters[f.name] for f in fields(Study) if f.name in parameters and f.name != "name"})
 
 
 def study(name: str, **overrides) -> Study:

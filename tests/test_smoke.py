@@ -4,11 +4,12 @@ import shutil
 import time
 
 import nbformat
+
 from browser import inspect_page, needs_chromium
 from conftest import run_smoke
-
-from lib import bench, records
+from lib import records
 from lib.config import REPOSITORY
+from lib.measuring import bench
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
 

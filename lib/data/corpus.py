@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import records
 from ..config import ALPHABET, EMBEDDED, REPOSITORY, Study
+from ..files import file_digest
 from .audio import SAMPLE_RATE, read_audio
 from .codec import FRAME_RATE, Codec, downloaded, load_codec
 from .layouts import Layout, read_codes, recognise
@@ -162,8 +163,8 @@ def load_corpus(study: Study) -> Corpus:
 
 
 def _embedded_record(study: Study) -> records.Record:
-    what = {"corpus": EMBEDDED, "voice": study.voice, "code": records.code_digest("data/*.py"),
-            "sentences": records.file_digest(REPOSITORY / "data" / "sentences" / "sentences.tsv")}
+    what = {"corpus": EMBEDDED, "voice": study.voice, "alphabet": ALPHABET,
+            "sentences": file_digest(REPOSITORY / "data" / "sentences" / "sentences.tsv")}
     return records.find("corpus", what) or records.save("corpus", what, {
         "name": EMBEDDED, "speech": "espeak-ng synthetic speech", "voice": study.voice, "language": "pl",
         "alphabet": ALPHABET, "splits": {split: {"clips": len(sentences(split))} for split in SPLITS}, "set_aside": {}})

@@ -17,6 +17,7 @@ import torch
 
 from .. import records
 from ..config import Study
+from ..files import file_digest, scratch
 from ..progress import progress_bar
 from .audio import Unusable, read_audio
 from .codec import FRAME_RATE, HOP, Codec
@@ -41,7 +42,7 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
     finished = records.find("corpus", what)
     if finished:
         return finished
-    with records.scratch(records.runs_root() / "corpus") as folder:
+    with scratch(records.runs_root() / "corpus") as folder:
         usable, listed, aside = (folder / name for name in ("usable.jsonl", "clips.jsonl", "set_aside.tsv"))
         alphabet, reasons, examples = _examine(layout, language, codec, usable, aside)
         splits = _split(layout, study.hold_out, usable, listed)
@@ -127,7 +128,7 @@ def _encode(path: Path, codec: Codec) -> int:
         return json.dumps({"samples": len(audio), "sha256": fingerprint(audio)}).encode()
 
     known = path.is_file() and path.stat().st_size <= LARGE
-    what = {"file": records.file_digest(path), "code": records.code_digest("data/audio.py")} if known else None
+    what = {"file": file_digest(path), "code": records.code_digest("data/audio.py")} if known else None
     found = json.loads(cached(what, look) if known else look())
     if "reason" in found:
         raise Unusable(found["reason"])

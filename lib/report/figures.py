@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ..data.audio import SAMPLE_RATE
+from ..files import write_atomic
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
-from ..records import Record, figures_root, write_atomic
+from ..records import Record, figures_root
 from .claims import METRICS, Comparison
 from .results import TIMES, Report, curve, said_share
 from .tables import MEASURES

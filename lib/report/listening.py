@@ -11,9 +11,9 @@ from safetensors.numpy import load
 from ..data.audio import read_flac
 from ..data.corpus import Clip, Corpus
 from ..data.tokens import Tokens
-from ..generate import CODES, sound_file
-from ..records import file_name
-from ..speaker import read_checkpoint
+from ..files import file_name
+from ..measuring.listening import CODES, sound_file
+from ..speaking.speaker import read_checkpoint
 from . import figures
 from .html import audio
 from .results import Report

@@ -7,8 +7,19 @@ from statistics import median
 from ..config import PARTS
 from ..metrics.stats import crossings
 from ..records import Record
-from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, Results, headline,
-                     judge, load_claims, summary)
+from .claims import (
+    CONTRADICTS,
+    NOT_COMPARABLE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Comparison,
+    Judgement,
+    Results,
+    headline,
+    judge,
+    load_claims,
+    summary,
+)
 from .results import Report, curve, said_share, step_samples
 
 UNEQUAL = 1.5       # times farther from its floor than another core, from which on implementations are compared

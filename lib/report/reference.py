@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 from ..config import REPOSITORY, Study, study
-from ..records import figures_root, noted, write_atomic
+from ..files import write_atomic
+from ..records import figures_root, noted
 from . import choice, claims, prose, results, speech
 
 TARGET = REPOSITORY / "figures" / "reference"

@@ -67,6 +67,14 @@ def of_runs(study: Study, runs: list[Record]) -> Report:
     return report
 
 
+def by_regime(runs: list[Record]) -> dict[str, list[Record]]:
+    """Training runs by the regime of their model."""
+    out: dict[str, list[Record]] = {}
+    for run in runs:
+        out.setdefault(run.identity["config"]["model"]["regime"], []).append(run)
+    return out
+
+
 def _add_training(report: Report, runs: list[Record]) -> None:
     for run in runs:
         model = run.identity["config"]["model"]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..config import CONDITIONING, SPREAD, WIDTHS
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
-from ..generate import sound_file
+from ..measuring.listening import sound_file
 from ..metrics.stats import Interval, t_interval
 from ..records import Record
 from .claims import METRICS, Comparison, Results, Sample, brief, compare

@@ -6,8 +6,11 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
+from ..config import ModelConfig
 from ..data.corpus import SPLITS
+from ..metrics.cost import parameters
 from ..metrics.stats import t_interval
+from ..models.codec_lm import CodecLM
 from ..records import Record, figures_root
 from .claims import METRICS, Claim, Judgement
 from .results import TIMES, Report, curve, exponents, memorised_ids, said_share
@@ -38,6 +41,13 @@ def claims_table(judgements: list[Judgement]) -> pd.DataFrame:
 def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
     counts = Counter(j.verdict for j in judgements)
     return pd.DataFrame([{"verdict": v, "claims": str(n)} for v, n in counts.most_common()])
+
+
+def model_parts(config: ModelConfig) -> pd.DataFrame:
+    """How many parameters each part of a model has, and all."""
+    model = CodecLM(config)
+    counts = {name: parameters(part) for name, part in model.named_children()} | {"all": parameters(model)}
+    return pd.DataFrame([{"part": name, "parameters": f"{count:,}"} for name, count in counts.items()])
 
 
 def training_runs(report: Report) -> pd.DataFrame:
