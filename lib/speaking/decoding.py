@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .. import records
-from ..config import ALIGNED, ModelConfig
+from ..config import ALIGNED, ModelConfig, described
 from ..data.phrases import Plan, Span, guide
 from ..data.text import encode
-from ..data.tokens import undelay
+from ..data.tokens import cached, undelay
 from ..models.codec_lm import BINS, START, CodecLM, Guide
 from .recorded import stepper
 from .sampling import Sampling, draw
@@ -103,7 +103,14 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
 
 @cache
 def behaviour(config: ModelConfig, window: int | None = None) -> str:
-    """What an untrained model of a configuration says in float64, greedy and sampled: a digest."""
+    """What an untrained model of a configuration says in float64, greedy and sampled: a digest, kept for as long as no
+    source of models and speaking says anything else."""
+    what = {"says": described(config), "window": window, "torch": torch.__version__,
+            "code": records.code_digest("models/*.py", "speaking/*.py", "data/phrases.py", "data/tokens.py")}
+    return cached(what, lambda: _behaviour(config, window).encode()).decode()
+
+
+def _behaviour(config: ModelConfig, window: int | None) -> str:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = CodecLM(config).double().eval()

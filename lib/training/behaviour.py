@@ -4,26 +4,34 @@ Everything is computed in float64, where another way to compute the same differs
 an initialisation or an optimiser that is another in the first eight. Runs of one configuration share it, whatever their
 seed and their number of steps.
 """
+import json
 from dataclasses import replace
 from functools import cache
 
 import torch
 from torch import nn
 
-from ..config import ALIGNED, SpeechConfig, TrainConfig
+from ..config import ALIGNED, SpeechConfig, TrainConfig, described
+from ..data.tokens import cached
 from ..models.codec_lm import BINS, START, TIMING, CodecLM, Guide, losses
-from ..records import stable
+from ..records import code_digest, stable
 from .optimiser import descend, make_optimiser
 
 STEPS, FRAMES, SYMBOLS = 3, 9, 7
 
 
 def behaviour(config: TrainConfig | SpeechConfig) -> list[str]:
-    """Losses, gradient norms and at last the logits' size of the first training steps of a configuration."""
-    return _behaviour(replace(config, seed=0, steps=STEPS))
+    """Losses, gradient norms and at last the logits' size of the first training steps of a configuration; kept for as long
+    as no source of models and training says anything else."""
+    return _kept(replace(config, seed=0, steps=STEPS))
 
 
 @cache
+def _kept(config: TrainConfig | SpeechConfig) -> list[str]:
+    what = {"behaviour": described(config), "code": code_digest("models/*.py", "training/*.py"), "torch": torch.__version__}
+    return json.loads(cached(what, lambda: json.dumps(_behaviour(config)).encode()))
+
+
 def _behaviour(config: TrainConfig | SpeechConfig) -> list[str]:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
