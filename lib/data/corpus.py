@@ -142,7 +142,7 @@ class OwnCorpus(Corpus):
             for row in self.rows(split):
                 if (row["frames"] <= longest) == short:
                     path = self.layout.folder / row["file"]
-                    tokens = self.layout.kind == "tokens"
+                    tokens = self.layout.kind == "codes"
                     yield Clip(row["id"], row["text"], None if tokens else read_audio(path),
                                read_codes(path, self.layout) if tokens else None)
 
@@ -153,7 +153,7 @@ def load_corpus(study: Study) -> Corpus:
         codec = load_codec(study.codec)
         return EmbeddedCorpus(_embedded_record(study), codec, study.codebooks, codec.digest, voice=study.voice)
     layout = recognise(Path(study.corpus))
-    if layout.kind != "tokens":
+    if layout.kind != "codes":
         codec = load_codec(study.codec)
         record = prepare(layout, study, codec)
         return OwnCorpus(record, codec, study.codebooks, codec.digest, layout=layout)
