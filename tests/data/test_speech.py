@@ -1,4 +1,9 @@
-"""Synthesis: the same samples every time, in any order; events; measures of sound."""
+"""Synthesis: the same samples every time, in any order and from any place; events; measures of sound."""
+import os
+import shutil
+from pathlib import Path
+
+import espeakng_loader
 import numpy as np
 import pytest
 
@@ -23,6 +28,42 @@ def test_words_and_phonemes_have_their_times():
     assert times == sorted(times) and 0 <= times[0] and times[-1] < speech.seconds
     assert 20 < len(times) < 32 and speech.audio.dtype == np.float32 and np.abs(speech.audio).max() <= 1
     assert 1.5 < speech.seconds < 3.5
+
+
+@pytest.fixture
+def relocate(tmp_path, monkeypatch):
+    """Puts espeakng_loader deep in the file system, and there what is linked into it."""
+    package = tmp_path / Path(*["d" * 40] * 5) / "espeakng_loader"
+    package.mkdir(parents=True)
+    shutil.copy(espeakng_loader.__file__, package)
+
+    def relocate(*linked: str) -> Path:
+        for path in linked:
+            (package / Path(path).name).symlink_to(path)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")])))
+        return package
+    return relocate
+
+
+def test_a_long_path_changes_no_sample(relocate):
+    """espeak-ng cuts the path of its data at 160 bytes."""
+    usual = list(synthesise(SAID))
+    package = relocate(espeakng_loader.get_library_path(), espeakng_loader.get_data_path())
+    assert len(str(package)) > 200
+    for a, b in zip(usual, synthesise(SAID), strict=True):
+        assert np.array_equal(a.audio, b.audio) and a.words == b.words and a.phonemes == b.phonemes
+    with pytest.raises(ValueError, match="no espeak-ng voice 'pl.annie'"):
+        list(synthesise([Utterance("a", "pl+annie")]))
+
+
+@pytest.mark.parametrize("installed, reason", [("nothing", "libespeak-ng"), ("library", "data path not exists"),
+                                               ("folder", "on .*d/espeakng_loader/espeak-ng-data:")])
+def test_a_synthesiser_that_does_not_start_says_why_in_one_line(relocate, installed, reason):
+    package = relocate(*[] if installed == "nothing" else [espeakng_loader.get_library_path()])
+    if installed == "folder":               # of the data, with nothing in it
+        (package / "espeak-ng-data").mkdir()
+    with pytest.raises(ValueError, match=f"^espeak-ng did not start .*{reason}.* reinstall espeakng-loader$"):
+        list(synthesise(SAID))
 
 
 def test_unknown_voice_is_named():
