@@ -12,7 +12,7 @@ from lib.config import TrainConfig, study
 from lib.data.audio import flac
 from lib.data.corpus import Clip
 from lib.data.tokens import Tokens
-from lib.generate import sound_file
+from lib.measuring.listening import sound_file
 from lib.report import listening
 from lib.report.results import of_runs
 
