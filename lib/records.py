@@ -172,13 +172,9 @@ def note(study: str, role: str, runs: list[Record]) -> None:
 
 
 def noted(study: str) -> dict[str, list[Record]]:
-    """The runs of a study's manifest by role."""
-    manifest = _manifest(study)
-    if not manifest:
-        raise ValueError(f"study {study} has no runs yet: run notebooks 01 to 06 first "
-                         f"(python -m lib.run --study {study})")
+    """The runs of a study's manifest by role; none where there is no manifest."""
     return {role: [load((_found(name) or runs_root() / name) / "record.json") for name in names]
-            for role, names in manifest.items()}
+            for role, names in _manifest(study).items()}
 
 
 def _manifest(study: str) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from lib.metrics.stats import (
     bootstrap,
     crossings,
     exponent,
+    finite_interval,
     holm,
     paired_difference,
     paired_p,
@@ -32,6 +33,12 @@ def test_one_value_has_no_interval():
     interval = t_interval([7])
     assert interval.mean == 7 and np.isnan(interval.low) and np.isnan(interval.high) and interval.n == 1
     assert not separated(interval)
+
+
+def test_what_is_not_all_numbers_has_no_interval():
+    assert finite_interval([1, 2, 3, 4, 5]) == t_interval([1, 2, 3, 4, 5])
+    assert finite_interval([7]).mean == 7
+    assert finite_interval([]) is finite_interval([1, np.nan]) is finite_interval([np.inf]) is None
 
 
 def test_equal_values_have_an_interval_of_no_width():

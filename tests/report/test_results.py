@@ -1,12 +1,13 @@
 """What the report makes of records: curves, exponents, crossovers, benches, and words that follow the numbers."""
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from lib import config, records
 from lib.measuring import bench
 from lib.records import Record
-from lib.report import html, prose, tables
-from lib.report.results import TIMES, Report, curve, exponents, read, step_samples
+from lib.report import claims, figures, html, prose, tables
+from lib.report.results import TIMES, Report, curve, exponents, read, results, step_samples
 
 
 def sweep(**milliseconds) -> Record:
@@ -174,3 +175,77 @@ def test_an_exponent_has_the_interval_of_the_fits_of_the_processes():
     assert tables.lengths(run).iloc[0]["exponent"] == "1.00 (one process)"
     del run.result["processes"][0]["a"][1:]
     assert tables.lengths(run).iloc[0]["exponent"] == "not measured"
+
+
+@pytest.mark.parametrize("ms", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_exponent_through_no_power_law_is_not_measured(ms):
+    run = sweep(a=lambda n: 3.0 * n, b=lambda n: 0.01 * n ** 2)
+    run.result["processes"][1]["a"][-1]["step_ms"] = [ms]
+    first, second = exponents(run, "a", "step_ms")
+    assert first == pytest.approx(1) and np.isnan(second)
+    assert list(tables.lengths(run)["exponent"][:2]) == ["not measured", "2.00 (2.00 to 2.00)"]
+    assert prose.crossovers(run)[0] == "Training step, a against b: not comparable: a time is missing or not above 0."
+    assert prose.crossovers(run)[1].startswith("Decoding of one frame, a against b: no crossover")
+    found = results(Report(config.study("quick"), causal={"a": []}, lengths=run))["a", "exponent_step_time"]
+    assert [(s.pair, np.isnan(s.value)) for s in found] == [("process 0", False), ("process 1", True)]
+
+
+def test_a_core_that_the_sweep_lacks_is_not_measured():
+    run = sweep(a=lambda n: 3.0 * n)
+    report = Report(config.study("quick"), causal={"a": [], "late": []}, lengths=run)
+    assert curve(run, "late", "step_ms") == {} and exponents(run, "late", "step_ms") == []
+    assert {core for core, _ in results(report)} == {"a"} and prose.crossovers(run, ("a", "late")) == []
+    del run.result["processes"][1]["a"]                                     # and a process that lacks it
+    assert tables.lengths(run).iloc[0]["exponent"] == "1.00 (one process)"
+
+
+def test_one_length_has_times_and_no_exponent():
+    run = sweep(a=lambda n: 3.0 * n, b=lambda n: 4.0 * n)
+    for process in run.result["processes"]:
+        for rows in process.values():
+            del rows[1:]
+    assert exponents(run, "a", "step_ms") == [] and list(tables.lengths(run)["exponent"]) == ["not measured"] * 4
+    assert prose.crossovers(run)[0] == ("Training step, a against b: no crossover up to 75 frames; a is faster at every length "
+                                        "measured.")
+    figures.picture(figures.against_length(run, None))
+    assert not plt.get_fignums()
+
+
+def test_a_core_or_a_part_that_was_not_timed_is_not_measured():
+    run = timings(None, a=20, b=30)
+    run.result["processes"] = [{"a": run.result["processes"][0]["a"] | {"step_ms": [0.0, 0.0, 1.0], "decode_ms": []}}]
+    frame = tables.step_times(run).set_index("quantity")
+    assert list(frame.loc["forward, ms"]) == ["2.00 (one process)", "not measured"]
+    assert list(frame.loc["step, ms"]) == ["0.00 (one process)", "not measured"]
+    assert list(frame.loc["decode, ms"]) == ["not measured", "not measured"]
+    assert ("a", "steps_per_s") not in step_samples(run)                    # of a step of 0 ms there is no rate
+    figures.picture(figures.step_parts(run))
+
+
+def test_a_memory_of_nothing_is_no_ratio_and_the_report_goes_on():
+    rows = {core: [{"process": i, "train_peak": 0 if core == "transformer" else 5e6, "train_average": 1e6} for i in range(2)]
+            for core in ("transformer", "mamba_conv")}
+    run = Record("profile", "0" * 64, {}, {}, {"cores": rows}, {}, "")
+    peak, average = claims.headline(results(Report(config.study("quick"), memory=run)), metrics=("peak_mb", "average_mb"))
+    assert "No ratio, since not above 0: peak_mb of transformer in process 0, transformer in process 1." in peak.sentence
+    assert average.outcome == "not separated"
+
+
+def test_the_picture_of_verdicts_draws_an_interval_a_comparison():
+    samples = {(core, metric): [claims.Sample(value + i, f"process {i}", "run") for i in range(3)]
+               for metric, values in (("step_ms", (20, 10)), ("peak_mb", (10, 10))) for core, value in zip(("transformer", "mamba_conv"), values)}
+    found = claims.headline(samples, metrics=("step_ms", "peak_mb", "decode_ms"))
+    figure = figures.headline_forest(found)
+    axis, = figure.axes
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["peak memory", "time per training step"]
+    assert axis.lines[2].get_xdata() == pytest.approx([100 * found[0].interval.low, 100 * found[0].interval.high])
+    assert (axis.lines[2].get_color(), axis.lines[0].get_color()) == (figures.colour("mamba_conv"), "grey")
+    plt.close(figure)
+
+
+def test_a_figure_that_cannot_be_drawn_is_closed_too(monkeypatch):
+    figure = plt.figure()
+    monkeypatch.setattr(figure, "savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        figures.picture(figure)
+    assert not plt.get_fignums()

@@ -1,5 +1,5 @@
 """The study of speech in the report, on made-up runs: tables, figures and the computed answer."""
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from lib import records
 from lib.config import WIDTHS, ModelConfig, SpeechConfig, study
 from lib.models.cores import WIDER
-from lib.report import choice, speech
+from lib.report import choice, figures, speech
 from lib.report.results import Report
 
 CORES = ("transformer", "mamba_conv", "mamba", "pointwise")
@@ -88,6 +88,68 @@ def test_one_seed_gives_numbers_and_no_verdict(report):
     assert {c.outcome for c in speech.comparisons(report)} == {"no verdict"}
     assert "20.0 % (one seed)" in speech.answer(report)[1]
     assert "Neither is ahead" in speech.answer(report)[4]
+
+
+def test_a_trial_says_what_was_heard_and_who_is_ahead_of_nobody(report):
+    say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44]})
+    report.study = replace(report.study, trial=True)
+    how, given, predicted = speech.answer(report)
+    assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in given and "mamba_conv 13.0 %" in predicted
+    found = speech.comparisons(report) + speech.long_comparisons(report)
+    assert len(found) == 17 and {(c.outcome, c.p, c.winner) for c in found} == {("no verdict", None, None)}
+    assert found[0].sentence.startswith("mamba_conv makes 10 points fewer") and found[0].sentence.endswith(
+        "a trial of the pipeline gives no verdict.")
+    assert len(choice.choice(report)) == 0 and choice.sentences(report) == []
+
+
+@pytest.mark.parametrize("core", ["transformer", "mamba_conv", "pointwise"])
+def test_one_core_is_reported_alone(report, core):
+    for kind in (report.speech, report.said):
+        kind["headline"] = [run for run in kind["headline"] if (run.identity.get("config") or run.result["config"])["model"]["core"] == core]
+    say_long(report, {core: [0.9, 0.8, 0.85]})
+    assert speech.comparisons(report) == [] and speech.long_comparisons(report) == []
+    _, given, _, control, hybrid, longer = speech.answer(report)
+    assert f"{core} " in given and given.count("n = 3") == 1 and f"{core} 85.0 % (" in longer
+    assert control == "Does the task need a core? mamba_conv and pointwise were not both measured."
+    assert hybrid == "Does the hybrid win? mamba_conv and transformer were not both measured."
+    assert list(speech.headline_table(report).core)[:2] == [core, "the speech itself"]
+    for figure in (speech.curves(report), speech.cost_and_quality(report), speech.against_seconds(report)):
+        figures.picture(figure)
+    assert len(choice.choice(report)) == (core == "transformer")            # with and without a window
+
+
+def test_what_is_there_of_a_study_that_was_stopped_is_reported(report):
+    """A core trained anew and not heard yet, no bounds, no widths beside Mamba alone."""
+    name = report.speech["headline"].pop(0).name
+    assert name not in set(speech.runs(report).run) and len(speech.runs_table(report)) == 22
+    say_long(report, {"transformer": [0.9, 0.8], "mamba_conv": [0.5, 0.41, 0.44]})
+    report.longer.append(records.save("longer", {"of": "a run that is gone"}, {"train": name, "core": "transformer", "lengths": [
+        {"seconds": 60, "window": None, "texts": 3, "frames": 100, "said": 100, "error": 0.9, "ceiling": 0.01}]}))
+    assert len(speech.long_texts(report)) == 2 * 4 + 3 * 2
+    report.bounds = None
+    assert list(speech.headline_table(report).core) == [*CORES, "what was said for another sentence"] and speech.listening(report) == ""
+    for kind, group in zip((report.speech, report.said), runs_of("mamba_conv", [31, 29], 20)):
+        kind["widths"] = group
+    assert speech.answer(report)[-1] == "Does a convolution beside Mamba help? No width was measured beside Mamba without any."
+    figures.picture(speech.against_width(report))
+    report.said.clear()
+    assert len(speech.runs(report)) == 0 == len(speech.rates_table(report)) and speech.at_the_edge(report) == []
+
+
+def test_a_run_that_diverged_is_not_compared(report):
+    diverged = report.speech["headline"][3]                                 # the first seed of mamba_conv
+    diverged.result["test"]["loss"] = diverged.result["validation"][-1]["loss"] = float("nan")
+    loss = next(c for c in speech.comparisons(report) if (c.a, c.b, c.metric) == ("mamba_conv", "transformer", "held_out_loss"))
+    assert loss.outcome == "no verdict" and "Not a finite number: held_out_loss of mamba_conv in seed 0." in loss.sentence
+    assert "loss on unseen sentences: not compared" in speech.answer(report)[4]
+    assert "mamba_conv is ahead in phoneme errors on unseen sentences with given" in speech.answer(report)[4]
+    figures.picture(speech.curves(report))
+    report.speech["rates"] = [records.save("speech", {"config": asdict(SpeechConfig(ModelConfig(core))) | {"learning_rate": rate}},
+                                           {"validation": [{"step": 1, "loss": loss}]})
+                              for core, rate, loss in (("mamba", 1e-3, 5.5), ("mamba", 2e-3, float("nan")), ("conv", 2e-3, 5.0))]
+    mamba, conv = speech.rates_table(report).to_dict("records")
+    assert (mamba["0.001"], mamba["0.002"], mamba["chosen"]) == ("5.500", "diverged", "0.001")
+    assert (conv["0.001"], conv["0.002"], conv["chosen"]) == ("not tried", "5.000", "0.002")
 
 
 def test_tables_show_every_core_the_bounds_and_every_run(report):
