@@ -180,8 +180,8 @@ class Study:
 
 
 STUDIES = {s.name: s for s in (
-    Study("smoke", trial=True, seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2, repeats=2,
-          frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
+    Study("smoke", trial=True, seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2,
+          repeats=2, frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
           judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
