@@ -8,6 +8,7 @@ from ..config import SpeechConfig, TrainConfig
 from ..metrics import cost
 from ..models.attention import Attention
 from ..models.mamba import Mamba
+from ..models.mamba2 import Mamba2
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig | SpeechConfig) -> Optimizer:
@@ -34,11 +35,13 @@ def descend(model: nn.Module, optimiser: Optimizer, loss: Tensor, clip_norm: flo
 
 def flops(module: nn.Module, run: Callable[[], object], batch: int, frames: int) -> int:
     """FLOPs of `run`, a forward and backward of `module` over (batch, frames): products as torch counts them,
-    attention and scan by their formulas."""
+    attention and scans by their formulas."""
     counted = cost.product_flops(run)
     for part in module.modules():
         if isinstance(part, Attention):
             counted += cost.attention_flops(batch, frames, part.out.in_features)
         if isinstance(part, Mamba):
             counted += cost.scan_flops(batch, frames, part.d_inner, part.d_state)
+        if isinstance(part, Mamba2) and part.D.is_cpu:                  # elsewhere products, which torch counts
+            counted += cost.ssd_flops(batch, frames, part.d_inner, part.d_state)
     return counted
