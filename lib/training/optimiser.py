@@ -12,7 +12,7 @@ from ..models.mamba2 import Mamba2
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig | SpeechConfig) -> Optimizer:
-    """AdamW; no weight decay on A_log and D, as in mamba_ssm."""
+    """AdamW; no weight decay on A_log, D and Mamba-2's dt_bias, as in mamba_ssm."""
     kept = [p for p in model.parameters() if getattr(p, "_no_weight_decay", False)]
     decayed = [p for p in model.parameters() if not getattr(p, "_no_weight_decay", False)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}]
@@ -42,6 +42,6 @@ def flops(module: nn.Module, run: Callable[[], object], batch: int, frames: int)
             counted += cost.attention_flops(batch, frames, part.out.in_features)
         if isinstance(part, Mamba):
             counted += cost.scan_flops(batch, frames, part.d_inner, part.d_state)
-        if isinstance(part, Mamba2) and part.D.is_cpu:                  # elsewhere products, which torch counts
+        if isinstance(part, Mamba2) and part.D.is_cpu:      # elsewhere products: torch counts ours, and misses mamba_ssm's
             counted += cost.ssd_flops(batch, frames, part.d_inner, part.d_state)
     return counted
