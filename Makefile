@@ -11,13 +11,13 @@ test: .venv/installed-dev
 	$(RUN) pytest
 
 bench: .venv/installed-dev	# time it beside its peers; leave the machine alone meanwhile
-	$(RUN) lib.bench
+	$(RUN) lib.measuring.bench
 
 lab: .venv/installed
 	$(RUN) jupyterlab notebooks
 
 codec: .venv/installed		# train the embedded codec again
-	$(RUN) lib.train_codec
+	$(RUN) lib.training.codec
 
 reference: .venv/installed	# copy a finished study to figures/reference/
 	$(RUN) lib.report.reference --study $(STUDY)

@@ -1,7 +1,7 @@
 """What a study is: every choice that a number in the report depends on, as frozen dataclasses."""
 import os
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -39,6 +39,23 @@ MORE_CORES = ("conv", "transformer_conv", *list(WIDTHS)[2:])
 def workspace() -> Path:
     """Folder under which data/runs, data/cache and figures are written (TTS_WORKSPACE, else the repository)."""
     return Path(os.environ.get("TTS_WORKSPACE", REPOSITORY)).resolve()
+
+
+def described(config: object) -> object:
+    """A configuration as a run's identity holds it. A field that came later says in its metadata what was done `before`,
+    and is left out where it says just that."""
+    if not is_dataclass(config):
+        return config
+    values = {f: getattr(config, f.name) for f in fields(config)}
+    return {f.name: described(value) for f, value in values.items() if "before" not in f.metadata or value != f.metadata["before"]}
+
+
+def restored(kind: type, described: dict) -> "ModelConfig | TrainConfig | SpeechConfig":
+    """The configuration that was described so."""
+    values = {f.name: f.metadata["before"] for f in fields(kind) if "before" in f.metadata} | described
+    types = {f.name: f.type for f in fields(kind)}
+    return kind(**{name: restored(types[name], value) if isinstance(value, dict) else
+                   tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,7 @@ class SpeechConfig:
 @dataclass(frozen=True)
 class Study:
     name: str
+    trial: bool = False             # of the pipeline: its numbers mean nothing, and nothing is judged by them
     cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba")
     size: str = "seed"
     matched: str = "matched-3m"     # the size at which cost is also measured, parameters equal
@@ -174,8 +192,8 @@ class Study:
 
 
 STUDIES = {s.name: s for s in (
-    Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2, repeats=2,
-          frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
+    Study("smoke", trial=True, seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2,
+          repeats=2, frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
           judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
@@ -190,6 +208,11 @@ STUDIES = {s.name: s for s in (
 
 CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"), "alignment": ALIGNED,
            "units": ("characters", "phonemes"), "hold_out": ("sentence", "speaker")}
+
+
+def study_of(parameters: dict) -> Study:
+    """The study of a notebook: its variable `study`, and what other variables named like a field of it say."""
+    return study(parameters["study"], **{f.name: parameters[f.name] for f in fields(Study) if f.name in parameters and f.name != "name"})
 
 
 def study(name: str, **overrides) -> Study:

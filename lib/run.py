@@ -26,7 +26,8 @@ from nbformat.sign import NotebookNotary
 
 from . import config
 from .data.layouts import recognise
-from .records import Unwritable, runs_root, scratch, sweep, write_atomic, writing
+from .files import Unwritable, scratch, sweep, write_atomic, writing
+from .records import runs_root
 from .report import html
 
 NOTEBOOKS = config.REPOSITORY / "notebooks"

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+
 from browser import inspect_page, needs_chromium
 from corpora import make_common_voice, make_ljspeech, make_mls, make_tokens
-
 from lib.config import REPOSITORY
 from lib.data.codec import load_codec
 from lib.data.speech import Utterance, synthesise

@@ -6,6 +6,7 @@ the pause, if there is one). A conditioning makes spans of that, and a span's sy
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -142,8 +143,7 @@ def texts(split: str, count: int) -> list[str]:
 def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LONGEST) -> list[Phrase]:
     """Those of the first `count` texts of a split that are said in `longest` frames, spoken, encoded and kept."""
     chosen = texts(split, count)
-    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": longest,
-            "code": records.code_digest("data/phrases.py", "data/speech.py", "data/espeak.py", "data/codec.py")}
+    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": longest, "behaviour": behaviour(voice, codec)}
 
     def make() -> bytes:
         rows, codes, bar = [], [], progress_bar(len(chosen), f"phrases, {split}", unit="phrase")
@@ -163,6 +163,13 @@ def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LON
         out.append(Phrase(id, text, groups, stored["codes"][:, at:end]))
         at = end
     return out
+
+
+@cache
+def behaviour(voice: str, codec: Codec) -> str:
+    """How a short text is spoken, aligned and encoded: a digest."""
+    groups, audio = say("ala ma kota, a kot?", voice)
+    return records.digest([[g.characters, g.phonemes] for g in groups] + codec.encode(audio, MAX_CODEBOOKS).tolist())
 
 
 def alphabet(spoken_phrases: Iterable[Phrase]) -> tuple[str, ...]:
