@@ -71,7 +71,7 @@ class ModelConfig:
     alphabet: str | tuple[str, ...] = ALPHABET      # what the text is indexed by; of phonemes a tuple
     recipe: tuple[str, ...] = field(default=(), metadata={"before": ()})    # of RECIPE; none at the size seed
     window: int | None = field(default=None, metadata={"before": None})     # frames that attention reads; None: all
-    state: int = field(default=16, metadata={"before": 16})                 # of each channel of a Mamba
+    state: int | None = field(default=None, metadata={"before": None})      # of each channel of a Mamba; None: the usual number
 
     @property
     def vocabulary(self) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..config import RECIPE, WIDTHS
 from .attention import Attention, TransformerLayer
 from .conv import ConvLayer
+from .mamba2 import Mamba2Block
 from .mamba_conv import MambaConvBlock
 from .norm import norm
 from .pointwise import PointwiseLayer
@@ -87,7 +88,7 @@ class Shape:
     """How large the layers of a core are at one size."""
     layers: int
     hidden: tuple[int, int] = (0, 0)                            # of a feed-forward: plain, and gated
-    channels: dict[int, int] = field(default_factory=dict)      # of all Mambas together, by their states
+    channels: dict[int, int] = field(default_factory=dict)      # of all Mambas together, by their states, the usual first
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,12 @@ def transformer(shape: Shape, o: Options, kernel: int | None = None) -> list[nn.
 
 def mamba_conv(shape: Shape, o: Options, kernels: tuple[int, ...]) -> list[nn.Module]:
     return [MambaConvBlock(o.width, kernels, not o.causal, o.modern, d_inner, o.state, o.recipe)
+            for d_inner in split(shape.channels[o.state], shape.layers)]
+
+
+def mamba2(shape: Shape, o: Options) -> list[nn.Module]:
+    """Heads of 64 channels, as in the paper, or of 32 where those do not fill a layer."""
+    return [Mamba2Block(o.width, d_inner, o.state, 32 if d_inner % 64 else 64, o.recipe)
             for d_inner in split(shape.channels[o.state], shape.layers)]
 
 
@@ -154,15 +161,18 @@ CORES: dict[str, tuple[Callable[[Shape, Options], list[nn.Module]], dict[str, Sh
         "matched-1m": Shape(4, (512, 344))}),
     "mamba_conv": (partial(mamba_conv, kernels=WIDTHS["mamba_conv"]), {
         "seed": Shape(1, channels={16: 512}),
-        "matched-3m": Shape(5, channels={4: 2912, 16: 2800, 64: 2384}),
-        "matched-1m": Shape(4, channels={4: 1664, 16: 1568, 64: 1296})}),
+        "matched-3m": Shape(5, channels={16: 2800, 4: 2912, 64: 2384}),
+        "matched-1m": Shape(4, channels={16: 1568, 4: 1664, 64: 1296})}),
     "mamba": (partial(mamba_conv, kernels=()), {
         "seed": Shape(1, channels={16: 512}),
-        "matched-3m": Shape(7, channels={4: 3856, 16: 3696, 64: 3168}),
-        "matched-1m": Shape(6, channels={4: 2240, 16: 2112, 64: 1728})}),
+        "matched-3m": Shape(7, channels={16: 3696, 4: 3856, 64: 3168}),
+        "matched-1m": Shape(6, channels={16: 2112, 4: 2240, 64: 1728})}),
+    "mamba2": (mamba2, {
+        "matched-3m": Shape(5, channels={64: 3840}),
+        "matched-1m": Shape(4, channels={64: 2176})}),
     "interleaved": (interleaved, {
-        "matched-3m": Shape(4, (768, 512), {4: 1616, 16: 1536, 64: 1328}),
-        "matched-1m": Shape(4, (312, 208), {4: 1216, 16: 1152, 64: 944})}),
+        "matched-3m": Shape(4, (768, 512), {16: 1536, 4: 1616, 64: 1328}),
+        "matched-1m": Shape(4, (312, 208), {16: 1152, 4: 1216, 64: 944})}),
     "conv": (conv, {
         "seed": Shape(8, (656, 0)),
         "matched-3m": Shape(8, (656, 440)),
@@ -185,7 +195,7 @@ LACKING = {size: tuple(name for name, (_, shapes) in CORES.items() if size not i
 
 
 def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (), window: int | None = None,
-               state: int = 16) -> Core:
+               state: int | None = None) -> Core:
     """The core of that name and size; one line of error where anything is unknown, or does not go together."""
     if name not in CORES:
         raise ValueError(f"no core {name!r}: choose one of {', '.join(CORES)}")
@@ -201,12 +211,12 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
     modern, shape, width = size != "seed", shapes[size], SIZES[size].width
     if recipe and not modern:
         raise ValueError("the size seed is as the seed had it: take a matched size for a recipe")
-    if state not in (shape.channels or [16]):
+    if state is not None and state not in shape.channels:
         raise ValueError(f"the core {name} has no state of {state} at size {size}: "
                          f"choose {' or '.join(map(str, shape.channels)) or 'a core with Mamba'}")
     if window is not None and (window < 1 or not causal):
         raise ValueError(f"a window of {window} frames: give 1 or more, and the regime causal")
-    core = Core(make(shape, Options(width, causal, modern, recipe, window, state)), width, causal, recipe)
+    core = Core(make(shape, Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0))), width, causal, recipe)
     if window and not any(isinstance(part, Attention) for part in core.modules()):
         raise ValueError(f"the core {name} has no attention, so no window: leave it out")
     return core

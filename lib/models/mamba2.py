@@ -11,10 +11,9 @@ from torch.nn import functional as F
 
 from .linear import Linear, _frame_linear, by_kernel
 from .mamba import Mamba, _silu
+from .norm import EPS, RMSNorm, norm
 from .scan import FAST, _exp
 from .ssd import ssd, ssd_step
-
-EPS = 1e-5
 
 
 @dataclass
@@ -23,7 +22,7 @@ class Mamba2State:
     ssm: Tensor     # (batch, heads, headdim, d_state)
 
 
-class GatedRMSNorm(nn.RMSNorm):
+class GatedRMSNorm(RMSNorm):
     """The norm of y silu(z), (…, width) each."""
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
@@ -46,7 +45,7 @@ class Mamba2(nn.Module):
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(self.heads))
-        self.norm = GatedRMSNorm(d_inner, EPS)
+        self.norm = GatedRMSNorm(d_inner)
         self.out_proj = Linear(d_inner, d_model, bias=False)
         self.A_log._no_weight_decay = self.D._no_weight_decay = self.dt_bias._no_weight_decay = True
 
@@ -138,9 +137,9 @@ def _step(x, w_in, w_conv, b_conv, dt_bias, A_log, D, w_norm, w_out, conv, h, y)
 class Mamba2Block(nn.Module):
     """x + mixer(norm(x)), (batch, frames, width) to the same."""
 
-    def __init__(self, width: int, d_inner: int, d_state: int = 64, headdim: int = 64):
+    def __init__(self, width: int, d_inner: int, d_state: int = 64, headdim: int = 64, recipe: tuple[str, ...] = ()):
         super().__init__()
-        self.norm, self.mixer = nn.LayerNorm(width), Mamba2(width, d_inner, d_state, headdim)
+        self.norm, self.mixer = norm(width, recipe), Mamba2(width, d_inner, d_state, headdim)
 
     def forward(self, x: Tensor, state: Mamba2State | None = None) -> Tensor:
         return x + self.mixer(self.norm(x), state)
@@ -153,3 +152,6 @@ class Mamba2Block(nn.Module):
 
     def state_numbers(self, frames: int) -> int:
         return self.mixer.state_numbers(frames)
+
+    def writers(self) -> list[nn.Linear]:
+        return [self.mixer.out_proj]

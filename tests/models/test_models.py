@@ -525,7 +525,7 @@ def test_a_cache_is_no_larger_than_its_window_and_refuses_what_it_has_no_room_fo
     (dict(window=0), "a window of 0 frames"), (dict(window=9, regime="as_reported"), "a window of 9 frames: .* the regime causal"),
     (dict(core="conv", size="matched-1m", state=64), "the core conv has no state of 64 .*: choose a core with Mamba"),
     (dict(core="mamba", state=4), "the core mamba has no state of 4 at size seed: choose 16"),
-    (dict(core="mamba", size="matched-1m", state=8), "no state of 8 at size matched-1m: choose 4 or 16 or 64"),
+    (dict(core="mamba", size="matched-1m", state=8), "no state of 8 at size matched-1m: choose 16 or 4 or 64"),
     (dict(conditioning="suffix"), "no conditioning 'suffix': choose one of pooled, prefix")])
 def test_unknown_names_are_one_clear_line(change, words):
     with pytest.raises(ValueError, match=words) as error:
