@@ -1,6 +1,8 @@
 STUDY ?= quick
 PYTHON ?= python3
+TORCH ?=			# cpu: PyTorch's build without CUDA, from its own index
 RUN := .venv/bin/python -m
+PIP := $(RUN) pip install --disable-pip-version-check
 
 .PHONY: report test bench lab codec reference
 
@@ -13,8 +15,9 @@ test: .venv/installed-dev
 bench: .venv/installed-dev	# time it beside its peers; leave the machine alone meanwhile
 	$(RUN) lib.measuring.bench
 
-lab: .venv/installed
-	$(RUN) jupyterlab notebooks
+lab: .venv/installed		# opens notebooks/, and beside it what runs wrote to figures/
+	JUPYTER_PREFER_ENV_PATH=1 $(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 codec: .venv/installed		# train the embedded codec again
 	$(RUN) lib.training.codec
@@ -26,9 +29,13 @@ reference: .venv/installed	# copy a finished study to figures/reference/
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
-	$(RUN) pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@echo "Installing into .venv: with PyTorch's CUDA build about 3.0 GB to download and 5.5 GB on disk, with TORCH=cpu 0.4 and 1.8 GB"
+ifeq ($(strip $(TORCH)),cpu)
+	$(PIP) --no-deps --index-url https://download.pytorch.org/whl/cpu $$(grep -E '^torch(audio)?==' requirements.txt)
+endif
+	$(PIP) -r requirements.txt -e .
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	$(RUN) pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@

@@ -2,12 +2,17 @@
 
 Writes the executed notebooks, the seconds of each and the exported report under figures/<study>/ of the workspace.
 """
+from . import command
+
+if __name__ == "__main__":
+    command.run("lib.run")
+
 import argparse
 import fcntl
 import json
 import logging
 import os
-import signal
+import re
 import sqlite3
 import sys
 import time
@@ -22,30 +27,33 @@ import papermill
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 
 from . import config
 from .data.layouts import recognise
 from .files import Unwritable, scratch, sweep, write_atomic, writing
+from .progress import TOLD, Watch
 from .records import runs_root
 from .report import html
 
 NOTEBOOKS = config.REPOSITORY / "notebooks"
 REPORT = "07_report"        # the notebook that becomes report.html
-logging.getLogger("papermill").addHandler(logging.NullHandler())   # what goes wrong is told once, by RunError
+logging.getLogger().addHandler(logging.NullHandler())   # what goes wrong is told once, by RunError, and not by libraries
 
 
 class RunError(Exception):
     """Why a run was refused or failed, in one line."""
 
 
-class Kernel(AsyncKernelManager):
-    """The interpreter that runs this module, whatever kernelspecs the user has installed."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]),
-                          env={"TTS_BATCH": "1"})       # progress as text, no widgets
+def kernel(told: Path) -> type[AsyncKernelManager]:
+    """The interpreter that runs this module, whatever kernelspecs the user has installed; its bars tell in `told`."""
+    class Kernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]),
+                              env={"TTS_BATCH": "1", TOLD: str(told)})      # progress as text, no widgets
+    return Kernel
 
 
 def run(study: str, only: list[str] | None = None, parameters: dict[str, str] | None = None) -> Path:
@@ -56,21 +64,23 @@ def run(study: str, only: list[str] | None = None, parameters: dict[str, str] | 
     with _locked(folder.name):
         for root in (runs_root(), config.workspace() / "data" / "cache", folder):
             sweep(root)
-        stages = _stages(folder) if only else {}
-        for notebook in notebooks:
-            print(f"{notebook.stem:24}", end="", flush=True)
+        earlier = _stages(folder)
+        stages = dict(earlier) if only else {}
+        for i, notebook in enumerate(notebooks):
+            title, expected = f"{notebook.stem} ({i + 1} of {len(notebooks)})", _expected(earlier, notebooks[i:])
             try:
-                start = time.perf_counter()
-                executed = _execute(notebook, folder / "notebooks",
-                                    {name: given[name] for name in given if name in declared[notebook]})
-                stages[notebook.stem] = round(time.perf_counter() - start, 2)
-                write_atomic(folder / "stages.json", json.dumps(dict(sorted(stages.items())), indent=1).encode())
-                if notebook.stem == REPORT:
-                    _export(executed, folder / "report.html")
+                with scratch(folder / "notebooks") as temporary, Watch(title, temporary, expected) as watch:
+                    start = time.perf_counter()
+                    executed = _execute(notebook, folder / "notebooks", temporary, watch,
+                                        {name: given[name] for name in given if name in declared[notebook]})
+                    stages[notebook.stem] = round(time.perf_counter() - start, 2)
+                    write_atomic(folder / "stages.json", json.dumps(dict(sorted(stages.items())), indent=1).encode())
+                    if notebook.stem == REPORT:
+                        _export(executed, folder / "report.html")
             except (RunError, OSError):
-                print("  failed", flush=True)
+                print(f"{notebook.stem:24}  failed", flush=True)
                 raise
-            print(f"{stages[notebook.stem]:8.1f} s", flush=True)
+            print(f"{notebook.stem:24}{stages[notebook.stem]:8.1f} s", flush=True)
     return folder
 
 
@@ -145,30 +155,41 @@ def _locked(study: str) -> Iterator[None]:
 def _stages(folder: Path) -> dict[str, float]:
     """Seconds of each notebook in earlier runs; none where they cannot be read."""
     with suppress(OSError, ValueError, TypeError):
-        return dict(json.loads((folder / "stages.json").read_bytes()))
+        return {name: float(s) for name, s in dict(json.loads((folder / "stages.json").read_bytes())).items()}
     return {}
 
 
-def _execute(notebook: Path, folder: Path, parameters: dict[str, object]) -> Path:
-    """Execute one notebook: its output appears whole and signed, or as .failed.ipynb with what went wrong."""
-    done, failed = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb"
-    with scratch(folder) as temporary:
-        running = temporary / notebook.name
-        try:
-            papermill.execute_notebook(notebook, running, parameters, kernel_name="python3", language="python",
-                                       kernel_manager_class=Kernel, cwd=NOTEBOOKS, progress_bar=False)
-        except OSError as error:
-            raise Unwritable(error.filename or done, error) from error
-        except Exception as error:
-            if running.exists():
-                os.replace(running, failed)
-            name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-            message = " ".join(message.split())
-            raise RunError(f"{notebook.stem} failed: {name}: {message} (executed: {failed})") from error
-        with suppress(OSError, sqlite3.Error):                      # else JupyterLab strips its <audio>
-            NotebookNotary().sign(nbformat.read(running, as_version=4))
-        failed.unlink(missing_ok=True)
-        os.replace(running, done)
+def _expected(earlier: dict[str, float], notebooks: list[Path]) -> tuple[float, float] | None:
+    """Seconds of the first of these notebooks and of all others in earlier runs, where all of them are known."""
+    seconds = [earlier.get(n.stem) for n in notebooks]
+    return None if None in seconds else (seconds[0], sum(seconds[1:]))
+
+
+def _execute(notebook: Path, folder: Path, temporary: Path, watch: Watch, parameters: dict[str, object]) -> Path:
+    """Execute one notebook: its output appears whole, signed where it is inert, or as .failed.ipynb with what went wrong."""
+    def begins(cell: NotebookNode, **_) -> None:
+        if cell.cell_type == "markdown" and (heading := re.match("##+ (.+)", cell.source)):
+            watch.part = heading[1]
+
+    done, failed, running = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb", temporary / notebook.name
+    try:
+        papermill.execute_notebook(notebook, running, parameters, kernel_name="python3", language="python",
+                                   kernel_manager_class=kernel(temporary), on_cell_start=begins, cwd=NOTEBOOKS,
+                                   progress_bar=False)
+    except OSError as error:
+        raise Unwritable(error.filename or done, error) from error
+    except Exception as error:
+        if running.exists():
+            os.replace(running, failed)
+        name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+        message = " ".join(message.split())
+        raise RunError(f"{notebook.stem} failed: {name}: {message} (executed: {failed})") from error
+    executed = nbformat.read(running, as_version=4)
+    if html.inert(executed):        # whoever wrote the notebook or the corpus; then JupyterLab leaves its <audio> in
+        with suppress(OSError, sqlite3.Error):
+            NotebookNotary().sign(executed)
+    failed.unlink(missing_ok=True)
+    os.replace(running, done)
     return done
 
 
@@ -201,7 +222,3 @@ def main(argv: list[str] | None = None) -> int:
     print(f"results in {folder}")
     return 0
 
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)       # ends the kernel too, as ctrl-C does
-    sys.exit(main())

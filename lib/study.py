@@ -2,6 +2,11 @@
 
     python -m lib.study --study standard [--parts strengths] [--cores transformer,pointwise]
 """
+from . import command
+
+if __name__ == "__main__":
+    command.run("lib.study")
+
 import argparse
 from dataclasses import replace
 
@@ -117,7 +122,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
                                  train_durations(model, data))
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(prog="lib.study", description=__doc__.splitlines()[0])
     parser.add_argument("--study", default="standard", choices=config.STUDIES)
     parser.add_argument("--parts", type=lambda names: tuple(names.split(",")), help=", ".join(PARTS))

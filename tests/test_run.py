@@ -1,16 +1,22 @@
 """The runner, on notebooks small enough to start a kernel and little else."""
 import fcntl
 import json
+import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.sign import NotebookNotary
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lib import config, run
 
@@ -30,8 +36,8 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write(folder: Path, name: str, parameters: str, code: str) -> None:
-    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(code)]
+def write(folder: Path, name: str, parameters: str, code: str, heading: str = "## Code") -> None:
+    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_markdown_cell(heading), new_code_cell(code)]
     metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=cells, metadata=metadata), folder / f"{name}.ipynb")
 
@@ -54,7 +60,8 @@ def refused(capfd, *arguments: str) -> str:
 
 def test_notebooks_run_in_order_and_leave_what_a_report_needs(notebooks: Path, tmp_path: Path, capfd):
     write(notebooks, "07_report", "study = 'quick'", "print(open('../figures/smoke/stages.json').read())")
-    write(notebooks, "01_first", "study = 'quick'\nsteps = None\ncores = None", note("one", "(study, steps, cores)"))
+    acting = "\nfrom IPython.display import HTML\nHTML('<p onclick=\"alert(1)\">A transcript</p>')"
+    write(notebooks, "01_first", "study = 'quick'\nsteps = None\ncores = None", note("one", "(study, steps, cores)") + acting)
     write(notebooks, "02_second", "study = 'quick'\nsteps = 1", note("two", "(study, steps, os.environ['TTS_BATCH'])"))
     write(notebooks, "draft", "study = 'quick'", note("draft"))
     assert run.main(["--study", "smoke", "-p", "steps", "5", "-p", "cores", "mamba,transformer"]) == 0
@@ -64,11 +71,12 @@ def test_notebooks_run_in_order_and_leave_what_a_report_needs(notebooks: Path, t
     assert list(json.loads((folder / "stages.json").read_text())) == ["01_first", "02_second", "07_report"]
     names = {"01_first.ipynb", "02_second.ipynb", "07_report.ipynb"}
     assert {p.name for p in (folder / "notebooks").iterdir()} == names
-    report = nbformat.read(folder / "notebooks" / "07_report.ipynb", as_version=4)
-    assert NotebookNotary().check_signature(report)
+    executed = [nbformat.read(folder / "notebooks" / name, as_version=4) for name in sorted(names)]
+    assert [NotebookNotary().check_signature(one) for one in executed] == [False, True, True]
     assert "02_second" in (folder / "report.html").read_text()
     printed = capfd.readouterr()
-    assert [line.split()[0] for line in printed.out.splitlines()] == ["01_first", "02_second", "07_report", "results"]
+    ended = [line.split()[0] for line in printed.out.splitlines() if " of 3)" not in line]
+    assert ended == ["01_first", "02_second", "07_report", "results"]
     assert printed.err == ""
 
 
@@ -133,13 +141,75 @@ runpy.run_module("lib.run", run_name="__main__")
 """
 
 
-def runner(folder: Path, largest_file: int = 1 << 30) -> subprocess.Popen:
+def runner(folder: Path, largest_file: int = 1 << 30, out: int = subprocess.PIPE) -> subprocess.Popen:
     """The runner in a process of its own, with the study smoke, and the notebooks of this folder."""
     return subprocess.Popen([sys.executable, "-c", RUNNER, folder.parent, str(largest_file), "--study", "smoke"],
-                            cwd=config.REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                            cwd=config.REPOSITORY, text=True, stdout=out, stderr=subprocess.PIPE)
 
 
-def until(condition, seconds: float = 20) -> None:
+INNER = """import sys, time
+from lib.progress import progress_bar
+bar = progress_bar(800, "mamba, in a process" + " of its own" * 9)
+for _ in range(2):
+    time.sleep(0.1)
+    bar.set_postfix(loss="2.913", refresh=False)
+    bar.update(100)
+sys.stdin.read()"""
+OUTER = f"""import os, subprocess, sys, time
+from lib.progress import progress_bar
+bar = progress_bar(4, "runs", unit="run")
+time.sleep(0.1)
+bar.update()
+process = subprocess.Popen([sys.executable, "-c", {INNER!r}], stdin=subprocess.PIPE)
+while not os.path.exists("seen"):
+    time.sleep(0.05)
+process.communicate()"""
+
+
+def screen(written: str) -> list[str]:
+    """The lines of a terminal to which this was written."""
+    rows, row, column = [""], 0, 0
+    for up, clear, character in re.findall(r"\x1b\[(\d+)A|(\x1b\[J)|([^\x1b])", written):
+        if up:
+            row -= int(up)
+        elif clear:
+            rows[row:] = [rows[row][:column]]
+        elif character == "\r":
+            column = 0
+        elif character == "\n":
+            row += 1
+            rows += [""] * (row == len(rows))
+        else:
+            rows[row], column = rows[row][:column] + character + rows[row][column + 1:], column + 1
+    return rows
+
+
+def test_a_terminal_shows_what_runs_and_keeps_a_line_of_it(notebooks: Path, tmp_path: Path, monkeypatch):
+    write(notebooks, "01_first", "study = 'quick'", OUTER, heading="## Training")
+    (tmp_path / "figures" / "smoke").mkdir(parents=True)
+    (tmp_path / "figures" / "smoke" / "stages.json").write_text('{"01_first": 1000}')
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
+    process, shown, seen = runner(notebooks, out=theirs), b"", []
+    os.close(theirs)
+    with suppress(OSError):                     # when nobody holds the other end any more
+        while True:
+            shown += os.read(ours, 4096)
+            if not seen and b"200/800" in shown and shown.endswith(b"A\r"):
+                seen = screen(shown.decode())
+                (notebooks / "seen").touch()
+    os.close(ours)
+    assert process.communicate()[1] == "" and process.returncode == 0
+    head, part, outer, inner = seen
+    assert re.fullmatch(r"01_first \(1 of 1\)  \d\d:\d\d, 1\d:\d\d left going by last time", head) and part == "  Training"
+    assert re.fullmatch(r"  runs:  25%\|█.*\| run 1/4(, \d\d:\d\d left)?", outer) and len(outer) == 89
+    assert re.fullmatch(r"  mamba, in a process of its own of its own o: step 200/800(, \d\d:\d\d left)?, loss=2.913", inner)
+    ended, where, rest = screen(shown.decode())
+    assert re.fullmatch(r"01_first +[\d.]+ s", ended) and where.startswith("results in ") and rest == ""
+
+
+def until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -10,6 +10,7 @@ from conftest import run_smoke
 from lib import records
 from lib.config import REPOSITORY
 from lib.measuring import bench
+from lib.report.html import inert
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
 
@@ -18,6 +19,7 @@ def test_everything_is_written(smoke):
     folder = smoke / "figures" / "smoke"
     assert list(json.loads((folder / "stages.json").read_text())) == [n.stem for n in NOTEBOOKS]
     assert {p.stem for p in (folder / "notebooks").glob("*.ipynb")} == {n.stem for n in NOTEBOOKS}
+    assert all(inert(nbformat.read(p, as_version=4)) for p in (folder / "notebooks").glob("*.ipynb"))
     assert (folder / "leak.png").exists() and (folder / "against_length.png").exists()
     kinds = {p.name: len(list(p.iterdir())) for p in (smoke / "data" / "runs").iterdir() if p.is_dir()}
     assert kinds["train"] == 8 and kinds["listen"] == 8 + 3 and kinds["profile"] == 6

@@ -4,6 +4,12 @@ In every comparison the contenders run in turn (A B A B), warm, in this process;
 ours. A core's training step also stands beside its floor: the time that the bytes it must move and the FLOPs it must do
 take at the bandwidth of a large copy and the rate of a large product, measured in the same turns.
 """
+from .. import command
+
+if __name__ == "__main__":
+    command.run("lib.measuring.bench")
+
+import argparse
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -308,7 +314,8 @@ def bench() -> records.Record:
     return records.save("bench", what, {"rows": rows, "floors": spread_over_floor(rows)})
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m lib.measuring.bench", description=__doc__.splitlines()[0]).parse_args()
     record = bench()
     print(table(record.result["rows"]))
     for f in record.result["floors"]:

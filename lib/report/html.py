@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 
 from ..data.audio import SAMPLE_RATE, flac
 from ..files import write_atomic
 
 NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$")  # a cell of a column of numbers: short, and begins like one
+SHOWN = {"text/plain", "text/html", "image/png"}        # what an output of a notebook may be, and the tags of its HTML:
+TAG = re.compile("</?(?:audio|b|br|caption|code|details|div|em|figcaption|figure|h[1-6]|i|li|ol|p|pre|small|span|strong|sub|"
+                 "summary|sup|table|tbody|td|th|thead|tr|ul)(?: (?:aria-label|class|colspan|controls|preload|rowspan|scope)"
+                 '(?:="[^"<>]*")?| src="data:audio/flac;base64,[A-Za-z0-9+/=]*")*>')
 
 
 class Html(str):
@@ -56,6 +61,12 @@ def export(notebook: Path, out: Path) -> Path:
         if not address.startswith("data:"):
             raise ValueError(f"<{element.name}> would load {address!r}: embed it as a data: address")
     return write_atomic(out, str(page).encode())
+
+
+def inert(notebook: NotebookNode) -> bool:
+    """Whether all that the cells of a notebook show is text, pictures and tags that can load and do nothing."""
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    return all(data.keys() <= SHOWN and "<" not in TAG.sub("", data.get("text/html", "")) for data in shown)
 
 
 def _describe_images(page: BeautifulSoup) -> None:

@@ -3,6 +3,11 @@
 Copies report, figures, samples, stage times and run records (without weights) to figures/reference/, where the study of
 speech adds to them, writes all results as one CSV, and puts picture and verdict into README.md between its two markers.
 """
+from .. import command
+
+if __name__ == "__main__":
+    command.run("lib.report.reference")
+
 import argparse
 import csv
 import io
@@ -96,7 +101,3 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,6 +2,11 @@
 
 Loss: log-mel at three scales, complex STFT and waveform, all L1, and the quantiser's commitment; no discriminator.
 """
+from .. import command
+
+if __name__ == "__main__":
+    command.run("lib.training.codec")
+
 import argparse
 import json
 from pathlib import Path
@@ -169,7 +174,3 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=codecs.EMBEDDED)
     arguments = parser.parse_args()
     train(arguments.steps, workspace() / "data" / "runs" / "codec_training", arguments.out)
-
-
-if __name__ == "__main__":
-    main()

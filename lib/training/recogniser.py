@@ -2,6 +2,11 @@
 
 It hears one voice, as spoken and through the codec, saying texts drawn apart from those of the speech models.
 """
+from .. import command
+
+if __name__ == "__main__":
+    command.run("lib.training.recogniser")
+
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -178,7 +183,3 @@ def main() -> None:
     print(record.name)
     for split in ("validation", "test"):
         print(split, *(f"{name} {error:.1%}" for name, error in record.result[split]["error"].items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -91,3 +91,22 @@ def test_what_would_be_loaded_is_refused(tmp_path: Path, markup: str):
     with pytest.raises(ValueError, match="would load"):
         export(tmp_path, new_code_cell(outputs=[output(text_html=markup)]))
     assert not (tmp_path / "page.html").exists()
+
+
+PLAYER = html.audio(np.zeros(2400, np.float32), 'a "tone"')
+
+
+@pytest.mark.parametrize("shown, inert", [
+    ({"text_html": f"<div class=\"players\"><figure>{PLAYER}</figure></div>"}, True),
+    ({"text_html": html.table(pd.DataFrame({ATTACK: [ATTACK, "1"]}), ATTACK), "text_plain": ATTACK}, True),
+    ({"image_png": PNG, "text_plain": "<Figure>"}, True), ({"text_plain": "<script>"}, True),
+    ({"text_html": "<script>alert(1)</script>"}, False), ({"text_html": "<p onclick='alert(1)'>text</p>"}, False),
+    ({"text_html": '<p class="a"onclick="alert(1)">text</p>'}, False), ({"text_html": "<p\nonclick=alert(1)>text</p>"}, False),
+    ({"text_html": "<img src=x onerror=alert(1) "}, False), ({"text_html": "<!--><svg onload=alert(1)>-->"}, False),
+    ({"text_html": '<audio src="https://example.org/a.flac"></audio>'}, False), ({"text_html": "<P>text</P>"}, False),
+    ({"text_html": '<audio src="data:text/html;base64,AAAA"></audio>'}, False), ({"text_markdown": "text"}, False),
+    ({"application_javascript": "alert(1)"}, False), ({"image_svg+xml": "<svg/>"}, False)])
+def test_what_a_notebook_shows_is_inert_where_it_can_do_nothing(shown, inert):
+    cells = [new_markdown_cell("<script>"), new_code_cell("0", outputs=[new_output("stream", text="<script>")]),
+             new_code_cell("1", outputs=[output(**shown)])]
+    assert html.inert(new_notebook(cells=cells)) is inert
