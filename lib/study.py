@@ -29,7 +29,8 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
     else:
         units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
     size = size or (study.matched if core in LACKING.get(study.speech_size, ()) else study.speech_size)
-    model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks)
+    model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks,
+                         recipe=study.recipe_at(size))
     return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
 
 

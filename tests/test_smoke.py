@@ -63,8 +63,8 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
     assert all((folder / f"{name}.png").exists() for name in ("speech_curves", "cost_and_quality", "against_strength", "against_seconds"))
     html = (folder / "report.html").read_text()
-    for words in ("Phoneme error on sentences never heard", "a trial of the pipeline gives no verdict", "an untrained model", "recogniser/",
-                  "these parts were not run: time, sizes", "prefix: the encoded text, before the first frame"):
+    for words in ("Phoneme error on sentences never heard", "a trial of the pipeline gives no verdict", "an untrained model",
+                  "recogniser/", "these parts were not run: time, sizes", "prefix: the encoded text, before the first frame"):
         assert words in html, words
     before = {p: p.stat().st_mtime for p in (workspace / "data" / "runs").rglob("record.json")}
     assert run_smoke(workspace, "--only", "02", "04", "-p", "phrases", "60").returncode == 0

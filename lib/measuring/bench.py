@@ -82,7 +82,8 @@ class TorchEncoder(nn.Module):
     def __init__(self, core: Core):
         super().__init__()
         ours = core.layers[0]
-        width, hidden = ours.down.out_features, ours.down.in_features
+        down = ours.feed_forward.down
+        width, hidden = down.out_features, down.in_features
         layer = nn.TransformerEncoderLayer(width, ours.attention.heads, hidden, dropout=0, batch_first=True,
                                            norm_first=ours.pre_norm)
         self.layers = nn.TransformerEncoder(layer, len(core.layers), nn.LayerNorm(width) if ours.pre_norm else None,

@@ -222,7 +222,8 @@ def in_fresh_process(task: str, **arguments) -> dict:
 
 
 def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
-    return [asdict(replace(study.model(core, corpus.language, corpus.alphabet), size=size)) for core in study.cores]
+    return [asdict(replace(study.model(core, corpus.language, corpus.alphabet), size=size, recipe=study.recipe_at(size)))
+            for core in study.cores]
 
 
 def code_of(configs: list[dict]) -> str:

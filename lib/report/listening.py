@@ -99,8 +99,10 @@ def _answer(output: widgets.Output, controls: tuple[widgets.Widget, ...], waitin
     try:
         shown = work()
     except (Exception, KeyboardInterrupt) as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__} "      # of a ValueError the words say enough
-        shown = (HTML(f"<p>{escape(kind + ' '.join(str(error).split()))}</p>"),)
+        words = str(error).split()
+        if not (words and isinstance(error, ValueError)):               # whose words say enough
+            words.insert(0, type(error).__name__)
+        shown = (HTML(f"<p>{escape(' '.join(words))}</p>"),)
     finally:
         for control in controls:
             control.disabled = False

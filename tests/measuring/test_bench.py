@@ -9,8 +9,8 @@ from lib.metrics import cost
 from lib.models.cores import build_core
 from lib.models.scan import selective_scan
 
-TORCH_NAMES = {"attention.qkv.": "self_attn.in_proj_", "attention.out.": "self_attn.out_proj.", "up.": "linear1.",
-               "down.": "linear2.", "norm1.": "norm1.", "norm2.": "norm2."}
+TORCH_NAMES = {"attention.qkv.": "self_attn.in_proj_", "attention.out.": "self_attn.out_proj.",
+               "feed_forward.up.": "linear1.", "feed_forward.down.": "linear2.", "norm1.": "norm1.", "norm2.": "norm2."}
 
 
 @pytest.fixture

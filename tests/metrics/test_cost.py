@@ -88,6 +88,22 @@ def test_flops_of_the_scan_are_those_of_its_inner_loops():
     assert cost.scan_flops(2, 3, 5, 7) == 2 * 3 * 5 * 7 * Counted.done
 
 
+def test_flops_of_the_scan_of_mamba_2_are_those_of_its_inner_loops():
+    decay = B = C = u = dy = g = h = out = e = du = dB = dC = Counted()
+    Counted.done = 0
+    h = decay * h + B * u
+    out = out + C * h
+    assert cost.ssd_flops(1, 1, 1, 1, backward=False) == Counted.done
+    h = decay * h + B * u
+    dC = dC + dy * h
+    g = g + C * dy
+    dB, du = dB + g * u, du + g * B
+    g = g * decay
+    e = e + g * h
+    assert cost.ssd_flops(1, 1, 1, 1) == Counted.done
+    assert cost.ssd_flops(2, 3, 5, 7) == 2 * 3 * 5 * 7 * Counted.done
+
+
 def test_bytes_saved_of_known_functions():
     x = torch.randn(10, 6, requires_grad=True)
     nothing, linear = nn.Identity(), nn.Linear(6, 4)

@@ -210,7 +210,8 @@ def test_exponents_are_compared_by_their_difference():
     assert brief(found) == "0.31 lower exponent of step time in length (0.29 to 0.33)"
     linear = next(c for c in CLAIMS if c.id == "c57")                        # says 1 less: a third of it is no half
     judgement = judge(linear, results, SCOPE)
-    assert judgement.verdict == "not reproduced" and "The report says 1 lower. Separated, but by less than half" in judgement.explanation
+    assert judgement.verdict == "not reproduced"
+    assert judgement.explanation.startswith("The report says 1 lower. Separated, but by less than half of that.")
     assert judgement.measured.endswith(": 1.02 against 1.33")
     results = exponents("transformer", 1.9, 2.0, 2.1) | exponents("mamba_conv", 0.95, 1.0, 1.1)
     assert verdict(linear, results) == "reproduced"
@@ -236,7 +237,8 @@ def test_a_trial_shows_what_was_measured_and_judges_nothing():
     judgement = judge(claim("saving", says=0.36), results, SCOPE, trial=True)
     assert judgement.measured.startswith("35 % less (95 % interval 3") and len(judgement.runs) == 10
     found = headline(results, metrics=["step_ms", "parameters", "peak_mb"], scope=SCOPE, trial=True)
-    assert [(c.outcome, c.p, c.winner) for c in found] == [("no verdict", None, None), ("counted", None, None), ("no verdict", None, None)]
+    assert [c.outcome for c in found] == ["no verdict", "counted", "no verdict"]
+    assert {(c.p, c.winner) for c in found} == {(None, None)}
     assert found[0].sentence.endswith("on made-up numbers: a trial of the pipeline gives no verdict.")
     assert brief(found[0]).endswith("; no verdict)") and brief(found[1]).endswith("(counted)")
 

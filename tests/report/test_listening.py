@@ -59,7 +59,7 @@ def test_the_button_is_still_and_says_so_until_the_sound_is_there(box, shown, ca
     (ValueError("nothing to speak in '...'"), "<p>nothing to speak in &#x27;...&#x27;</p>"),
     (RuntimeError("two\n  lines"), "<p>RuntimeError two lines</p>"), (KeyError("x"), "<p>KeyError &#x27;x&#x27;</p>"),
     (FileNotFoundError(2, "No such file", "a.flac"), "<p>FileNotFoundError [Errno 2] No such file: &#x27;a.flac&#x27;</p>"),
-    (KeyboardInterrupt(), "<p>KeyboardInterrupt </p>")])
+    (KeyboardInterrupt(), "<p>KeyboardInterrupt</p>"), (ValueError(), "<p>ValueError</p>")])
 def test_whatever_is_raised_is_one_line_and_the_button_works_again(error, line, box, shown):
     def fail(text: str) -> np.ndarray:
         raise error

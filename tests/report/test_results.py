@@ -232,8 +232,8 @@ def test_a_memory_of_nothing_is_no_ratio_and_the_report_goes_on():
 
 
 def test_the_picture_of_verdicts_draws_an_interval_a_comparison():
-    samples = {(core, metric): [claims.Sample(value + i, f"process {i}", "run") for i in range(3)]
-               for metric, values in (("step_ms", (20, 10)), ("peak_mb", (10, 10))) for core, value in zip(("transformer", "mamba_conv"), values)}
+    values = {("transformer", "step_ms"): 20, ("mamba_conv", "step_ms"): 10, ("transformer", "peak_mb"): 10, ("mamba_conv", "peak_mb"): 10}
+    samples = {key: [claims.Sample(value + i, f"process {i}", "run") for i in range(3)] for key, value in values.items()}
     found = claims.headline(samples, metrics=("step_ms", "peak_mb", "decode_ms"))
     figure = figures.headline_forest(found)
     axis, = figure.axes

@@ -45,8 +45,8 @@ def make(chosen: Study, notebooks: tuple[str, ...] = EVERYTHING, odd: Callable[[
 
     manifest: dict[str, list[records.Record]] = {}
     if "01" in notebooks:
-        done("corpus", {"name": "made up", "speech": "made-up speech", "language": "pl", "splits": {"test": {"clips": 5, "frames": 50}},
-                        "set_aside": {}})
+        done("corpus", {"name": "made up", "speech": "made-up speech", "language": "pl", "set_aside": {},
+                        "splits": {"test": {"clips": 5, "frames": 50}}})
     cores = [core for core, notebook in zip(CORES, TRAINED) if notebook in notebooks]
     for core in cores:
         for config in chosen.runs(core):
@@ -68,7 +68,8 @@ def make(chosen: Study, notebooks: tuple[str, ...] = EVERYTHING, odd: Callable[[
 
 
 def training(core: str, config: TrainConfig) -> dict:
-    return {"steps": 6, "history": {"loss": [3.0, 2.0, 1.0], "accuracy": [[0.1, 0.2], [0.5, 0.5], [0.9, 1.0]]}, "training_s": 6.0 * SPEED[core],
+    return {"steps": 3, "history": {"loss": [3.0, 2.0, 1.0], "accuracy": [[0.1, 0.2], [0.5, 0.5], [0.9, 1.0]]},
+            "training_s": 6.0 * SPEED[core],
             "steps_to": {"0.5": 2, "0.9": 3 + config.seed, "0.95": 4 + config.seed, "0.999": None},
             "memorised": {"loss": 0.2 + 0.01 * config.seed, "accuracy": 0.99}, "unseen": {"accuracy": 0.01},
             "parameters": 2000 if core == "transformer" else 1000, "core_parameters": 1500 if core == "transformer" else 500}
@@ -95,8 +96,8 @@ def profiles() -> dict[str, dict]:
 def report(monkeypatch, capsys) -> Callable[..., str]:
     """Execute the code of notebook 07 on a study here: all that it shows as text, its figures drawn where that is asked
     for, else named."""
-    corpus = SimpleNamespace(codec=None, silent="made-up codes", frame_rate=75, memorised=lambda n: CLIPS[:n], unseen=lambda n: CLIPS[n:],
-                             tokens=lambda clip: Tokens(clip.id, clip.text, CODES, "c"))
+    corpus = SimpleNamespace(codec=None, silent="made-up codes", frame_rate=75, memorised=lambda n: CLIPS[:n],
+                             unseen=lambda n: CLIPS[n:], tokens=lambda clip: Tokens(clip.id, clip.text, CODES, "c"))
     shown = []
     monkeypatch.setattr("lib.data.corpus.load_corpus", lambda _: corpus)
     monkeypatch.setattr("IPython.display.display", lambda *objects: shown.extend(objects))
@@ -171,7 +172,8 @@ def test_a_study_that_was_not_heard_is_not_published():
      ("is ahead", "One training step and decoding", "Against length")),
     (("01", "03", "06"), ("nothing is compared", "run notebook 05 first", "Free-running, greedy"), ("is ahead", "run notebook 06")),
     (("01", "02", "05", "06"), ("is ahead in time per training step", "Not measured: token_match of mamba_conv"), ("run notebook",)),
-    (("01", *TRAINED, "05"), ("is ahead in time per training step", "run notebook 06 first"), ("run notebook 05", "Free-running, greedy")),
+    (("01", *TRAINED, "05"), ("is ahead in time per training step", "run notebook 06 first"),
+     ("run notebook 05", "Free-running, greedy")),
     (("01", *TRAINED, "06"), ("not separated in steps to 95", "run notebook 05 first"), ("run notebook 06", "Against length")),
 ])
 def test_a_report_stands_without_some_notebooks(notebooks, there, absent, report):

@@ -4,14 +4,20 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib.config import ModelConfig
+from lib.config import RECIPE, ModelConfig
 from lib.measuring.profile import move
+from lib.models.attention import Attention
 from lib.models.codec_lm import BINS, CodecLM
 from lib.models.cores import CORES, LACKING, SIZES
 from lib.speaking import recorded as graphs
 from lib.speaking.recorded import Recorded, cuda_graph, stepper
 
 CAUSAL = [(core, size) for core in CORES for size in SIZES if core not in LACKING.get(size, ())]
+EVERY = [*((core, size, "word", {}) for core, size in CAUSAL),
+         *((core, size, "pooled", {"recipe": RECIPE}) for core, size in CAUSAL if size == "matched-1m"),
+         *((core, size, conditioning, {}) for core, size in (("transformer", "seed"), ("interleaved", "matched-1m"))
+           for conditioning in ("pooled", "prefix")),
+         *((core, "matched-1m", "prefix", {"window": 5}) for core in ("transformer", "interleaved"))]
 
 
 class Recording(TorchDispatchMode):
@@ -53,19 +59,18 @@ def record(run):
     return replay
 
 
-def made(core, size, conditioning, batch=2, frames=24, device="cpu"):
+def made(core, size, conditioning, batch=2, frames=24, device="cpu", **fields):
     """A float64 model without gradients, and what its decoding state is made of."""
     torch.manual_seed(0)
-    model = CodecLM(ModelConfig(core, size, conditioning=conditioning)).double().to(device).eval().requires_grad_(False)
+    model = CodecLM(ModelConfig(core, size, conditioning=conditioning, **fields)).double().to(device).eval().requires_grad_(False)
     told = torch.randn(batch, frames // 2, SIZES[size].width, dtype=torch.double, device=device) if conditioning == "word" else None
     return model, (torch.randint(40, (batch, 7), device=device), frames, told)
 
 
-@pytest.mark.parametrize("conditioning", ["pooled", "prefix", "word"])
-@pytest.mark.parametrize("core,size", CAUSAL)
-def test_a_recorded_step_is_the_step_at_every_frame(core, size, conditioning, monkeypatch):
+@pytest.mark.parametrize("core,size,conditioning,fields", EVERY)
+def test_a_recorded_step_is_the_step_at_every_frame(core, size, conditioning, fields, monkeypatch):
     monkeypatch.setattr(graphs, "LEAST", 4)                             # caches are read at several lengths
-    model, state = made(core, size, conditioning)
+    model, state = made(core, size, conditioning, **fields)
     codes = torch.randint(BINS, (24, 2, 4))
     expected, replayed = model.initial_state(*state), model.initial_state(*state)
     step = Recorded(model, replayed, record)
@@ -74,23 +79,42 @@ def test_a_recorded_step_is_the_step_at_every_frame(core, size, conditioning, mo
             assert (ours - theirs).abs().max() < 1e-12
     assert replayed.frames == expected.frames == 24
     if step.caches:
-        assert list(step.recordings) == ([8, 16, 31] if conditioning == "prefix" else [4, 8, 16, 24])
+        rooms = [5] if "window" in fields else [8, 16, 31] if conditioning == "prefix" else [4, 8, 16, 24]
+        assert list(step.recordings) == rooms
 
 
-@pytest.mark.parametrize("rotary", [True, False])
-def test_with_a_window_attention_reads_the_last_frames_alone(rotary, monkeypatch):
-    monkeypatch.setattr(graphs, "LEAST", 8)
-    model, (text, frames, _) = made("transformer", "matched-1m" if rotary else "seed", "pooled")
-    codes = torch.randint(BINS, (frames, 2, 4))
-    state = model.initial_state(text, frames)
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("core,size", [("transformer", "matched-1m"), ("transformer", "seed"), ("interleaved", "matched-1m")])
+def test_with_a_window_a_model_steps_as_one_that_has_it(core, size, recorded, monkeypatch):
+    monkeypatch.setattr(graphs, "LEAST", 4)
+    model, (text, frames, _) = made(core, size, "pooled")
+    codes, state = torch.randint(BINS, (frames, 2, 4)), model.initial_state(text, frames)
     step = stepper(model, state, window=5)
-    logits = torch.stack([step(frame)[0] for frame in codes], 2)        # (batch, codebooks, frames, 1024)
-    band = torch.ones(frames, frames, dtype=torch.bool).tril().triu(-4)
-    attend = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda q, k, v, is_causal: attend(q, k, v, attn_mask=band))
+    if recorded:
+        step = Recorded(model, state, record)
+    logits = torch.stack([step(frame)[0].clone() for frame in codes], 2)            # (batch, codebooks, frames, 1024)
+    assert all(cache.cache.shape[2] == 5 for cache in graphs.attention_states(state.core))
+    windowed, _ = made(core, size, "pooled", window=5)                  # of the same weights
     codes = codes.permute(1, 2, 0)                                      # (batch, codebooks, frames): what comes before each
-    x = model._place(model._embed(codes, model.told(text)))
-    assert (model._read(model.core(x))[0] - logits).abs().max() < 1e-12
+    x = windowed._place(windowed._embed(codes, windowed.told(text)))
+    assert (windowed._read(windowed.core(x))[0] - logits).abs().max() < 1e-12
+    assert (model._read(model.core(x))[0] - logits).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("frames", [0, 3, 4, 11])
+def test_a_cache_that_is_narrowed_keeps_the_last_frames(frames):
+    layer, windowed = Attention(24, 3, True, True).double(), Attention(24, 3, True, True, window=4).double()
+    windowed.load_state_dict(layer.state_dict())
+    states, x = [one.initial_state(2, 20) for one in (layer, windowed)], torch.randn(2, 20, 24, dtype=torch.double)
+    if frames:
+        layer(x[:, :frames], states[0])
+        windowed(x[:, :frames], states[1])
+    states[0].narrow(4)
+    for frame in x[:, frames:].unbind(1):
+        assert torch.equal(states[0].cache, states[1].cache)
+        torch.testing.assert_close(layer.step(frame, states[0]), windowed.step(frame, states[1]))
+    states[1].narrow(2)                                                 # and again, from a ring
+    assert torch.equal(states[1].cache, states[0].cache[:, :, [18 % 4, 19 % 4]])
 
 
 def test_plain_steps_may_follow_recorded_ones():
