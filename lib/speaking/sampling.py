@@ -16,7 +16,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self):
-        if self.temperature < 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1:
+        if not self.temperature >= 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1:
             raise ValueError(f"{self}: temperature is at least 0, top_k 1 to {BINS}, top_p above 0 and at most 1")
 
 

@@ -1,11 +1,13 @@
 """Spoken text cut into groups, spans and guides."""
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from lib.config import ModelConfig
-from lib.data.codec import load_codec
-from lib.data.phrases import PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, sentences_of, texts
-from lib.data.speech import Speech
+from lib.data.codec import FRAME_RATE, load_codec
+from lib.data.phrases import PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, say_apart, sentences_of, texts
+from lib.data.speech import Speech, Utterance, synthesise
 
 GROUPS = (Group(" ", ((PAUSE, 2),)), Group("kot", (("k", 5), ("ˈɔ", 10), ("t", 4))), Group(", ", ((PAUSE, 6),)),
           Group("śpi", (("ɕ", 8), ("pʲ", 3), ("i", 9))), Group(".", ()))
@@ -71,12 +73,31 @@ def test_no_held_out_text_is_trained_on_or_taught_to_the_recogniser():
         assert not held_out & set(texts(split, 2000))
 
 
-def test_sentences_end_after_what_ends_them():
-    def groups(*pieces):
-        return tuple(Group(piece, ()) for piece in pieces)
-    assert sentences_of(groups("a", ", ", "b", ".")) == [groups("a", ", ", "b", ".")]
-    assert sentences_of(groups("a", "? ", "b", " ", "c", "... ", "d")) == [
-        groups("a", "? "), groups("b", " ", "c", "... "), groups("d")]
+@pytest.mark.parametrize("text,sentences", [
+    ("ala, ma. kota", ["ala, ma.", "kota"]), ("nie? tak!! no... - nie", ["nie?", "tak!!", "no...", "- nie"]),
+    ("pan a. b. nowak. koniec", ["pan a. b. nowak.", "koniec"]), ("a? o! i... w", ["a?", "o!", "i...", "w"]),
+    ("dwa.pięć: www.onet.pl", ["dwa.pięć: www.onet.pl"]), ("... ala. - ... !", ["... ala."]), ("...", [])])
+def test_sentences_end_after_what_ends_them(text, sentences):
+    assert sentences_of(text) == sentences
+
+
+def test_sentences_said_apart_are_those_of_phrases_with_the_pauses_between_them():
+    text = "Wróbel strzepnął wodę. Gdzie kupiłaś sukienkę? Nie! Może... To 3\nkoty.\n\nTytuł\n \n\nKoniec."
+    apart = say_apart(text, "pl")
+    alone = ["wróbel strzepnął wodę.", "gdzie kupiłaś sukienkę?", "nie!", "może...", "to trzy koty.", "tytuł", "koniec."]
+    assert [s.groups for s in apart] == [say(sentence, "pl")[0] for sentence in alone]
+    # of espeak-ng: 350 ms and 300 at the least after a mark, then 53 before any clause; at a blank line 610
+    assert [s.pause for s in apart] == [30, 30, 33, 24, 50, 50, 0]
+
+
+def test_pauses_between_sentences_are_as_long_as_in_the_whole_text():
+    text = "Kot pije. Ptak śpi! Kto to... Pies? Tak."
+    speech, = synthesise([Utterance(text)])
+    runs = [0.0]                # frames of silence before each phoneme
+    for (at, name), (end, _) in pairwise(speech.phonemes):
+        runs[-1] += 0 if name else FRAME_RATE * (end - at)
+        runs += [0.0] * bool(name)
+    assert np.allclose([run for run in runs[:-1] if run > 10], [s.pause for s in say_apart(text, "pl")][:-1], atol=2.5)
 
 
 def test_phrases_are_made_once_and_keep_what_was_made(workspace):

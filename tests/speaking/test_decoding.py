@@ -90,7 +90,7 @@ def test_top_k_and_top_p_keep_the_likeliest():
     assert draw(p.log(), Sampling(), generator).unique().tolist() == [0]
 
 
-@pytest.mark.parametrize("wrong", [dict(temperature=-1), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.5)])
+@pytest.mark.parametrize("wrong", [dict(temperature=-1), dict(temperature=float("nan")), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.5)])
 def test_impossible_sampling_is_refused(wrong):
     with pytest.raises(ValueError, match="temperature is at least 0"):
         Sampling(**wrong)
