@@ -1,7 +1,8 @@
 """What a study is: every choice that a number in the report depends on, as frozen dataclasses."""
+import dataclasses
 import os
 import re
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -69,9 +70,9 @@ class ModelConfig:
     language: str = "pl"            # whose rules write the text out
     units: str = "characters"       # what the text is made of, or phonemes
     alphabet: str | tuple[str, ...] = ALPHABET      # what the text is indexed by; of phonemes a tuple
-    recipe: tuple[str, ...] = field(default=(), metadata={"before": ()})    # of RECIPE; none at the size seed
-    window: int | None = field(default=None, metadata={"before": None})     # frames that attention reads; None: all
-    state: int | None = field(default=None, metadata={"before": None})      # of each channel of a Mamba; None: the usual number
+    recipe: tuple[str, ...] = dataclasses.field(default=(), metadata={"before": ()})    # of RECIPE; none at the size seed
+    window: int | None = dataclasses.field(default=None, metadata={"before": None})     # frames that attention reads; None: all
+    state: int | None = dataclasses.field(default=None, metadata={"before": None})      # of a Mamba's channel; None: as usual
 
     @property
     def vocabulary(self) -> int:
@@ -88,7 +89,7 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
     clip_norm: float = 1.0
-    beta2: float = field(default=0.999, metadata={"before": 0.999})     # of AdamW
+    beta2: float = dataclasses.field(default=0.999, metadata={"before": 0.999})     # of AdamW
     seed: int = 0
 
 
@@ -103,7 +104,7 @@ class SpeechConfig:
     cooldown: float = 0.25          # share of the steps
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
-    beta2: float = field(default=0.95, metadata={"before": 0.999})      # of AdamW
+    beta2: float = dataclasses.field(default=0.95, metadata={"before": 0.999})      # of AdamW
     validate_every: int = 100       # steps
     seed: int = 0
 
@@ -212,7 +213,8 @@ CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"
 
 def study_of(parameters: dict) -> Study:
     """The study of a notebook: its variable `study`, and what other variables named like a field of it say."""
-    return study(parameters["study"], **{f.name: parameters[f.name] for f in fields(Study) if f.name in parameters and f.name != "name"})
+    names = {f.name for f in fields(Study)} - {"name"}
+    return study(parameters["study"], **{name: parameters[name] for name in names & parameters.keys()})
 
 
 def study(name: str, **overrides) -> Study:

@@ -89,7 +89,9 @@ def scratch(parent: Path) -> Iterator[Path]:
         _hold(handle)
         yield path
     except OSError as error:
-        raise Unwritable(parent, error) if error.errno in FULL else error
+        if error.errno in FULL:
+            raise Unwritable(parent, error) from error
+        raise
     finally:
         os.close(handle)
         shutil.rmtree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -150,7 +150,7 @@ def save(kind: str, identity: dict, result: dict, files: dict[str, bytes | Path]
             digests[name] = hashlib.sha256(content).hexdigest()
     stored = json.loads(json.dumps({
         "kind": kind, "key": key, "identity": identity, "environment": environment(), "result": result,
-        "files": digests, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}))
+        "files": digests, "created": datetime.now(UTC).isoformat(timespec="seconds")}))
     write_atomic(where / "record.json", _packed(stored))
     return Record(**stored)
 

@@ -1,4 +1,9 @@
 """Speak a text with a trained core: python -m lib.speak "Dzień dobry." --core mamba_conv --out dzien_dobry.flac"""
+from . import command
+
+if __name__ == "__main__":
+    command.run("lib.speak")
+
 import argparse
 import os
 import re
@@ -123,6 +128,3 @@ def _write(out: Path, to_output: bool, sound: bytes) -> None:
         cause = error.__cause__ if isinstance(error, Unwritable) else error
         raise OSError(f"{_named(out)} cannot be written: {cause.strerror or cause}") from None
 
-
-if __name__ == "__main__":
-    sys.exit(main())

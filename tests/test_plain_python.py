@@ -8,9 +8,9 @@ import sys
 from copy import deepcopy
 
 import pytest
+import test_scan
 import torch
 
-import test_scan
 from lib.models.attention import TransformerLayer
 from lib.models.cores import Core
 from lib.models.mamba_conv import MambaConvBlock

@@ -246,7 +246,7 @@ def lengths(batch: int, frames: int) -> list[dict]:
     cores = new_cores(MATCHED)
     x, short = (torch.randn(*shape, SIZES[MATCHED].width, device=DEVICE, requires_grad=True)
                 for shape in ((batch, frames), (1, min(frames, 300))))
-    need = {name: 1.5 * cost.saved_bytes(lambda: core(short), core) * x.numel() / short.numel()
+    need = {name: 1.5 * cost.saved_bytes(lambda core=core: core(short), core) * x.numel() / short.numel()
             for name, core in cores.items()}
     runs = in_turn({name: training_step(core, x) for name, core in cores.items() if need[name] < cost.available()})
     return [row(name, MATCHED, batch, frames, runs.get(name, []),

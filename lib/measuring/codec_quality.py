@@ -108,7 +108,7 @@ def codec_quality(study: Study, corpus: Corpus) -> records.Record | None:
     rows, used = [], []
     bar = progress_bar(len(clips), "codec", unit="clip")
     for clip in clips:
-        codes = encoded(fingerprint(clip.audio), codec, lambda: clip.audio)
+        codes = encoded(fingerprint(clip.audio), codec, lambda clip=clip: clip.audio)
         for codebooks in (UNPROCESSED, *COUNTS):
             back = codec.decode(codes[:codebooks])[:len(clip.audio)] if codebooks else clip.audio
             rows.append({"group": clip.group, "voice": clip.voice, "id": clip.id, "codebooks": codebooks,

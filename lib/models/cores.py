@@ -216,7 +216,8 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
                          f"choose {' or '.join(map(str, shape.channels)) or 'a core with Mamba'}")
     if window is not None and (window < 1 or not causal):
         raise ValueError(f"a window of {window} frames: give 1 or more, and the regime causal")
-    core = Core(make(shape, Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0))), width, causal, recipe)
+    options = Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0))
+    core = Core(make(shape, options), width, causal, recipe)
     if window and not any(isinstance(part, Attention) for part in core.modules()):
         raise ValueError(f"the core {name} has no attention, so no window: leave it out")
     return core

@@ -61,6 +61,7 @@ def _amount(metric: str, i: Interval) -> str:
 
 def sentences(report: Report) -> list[str]:
     """The lines of `choice` in words."""
-    return [f"For {row['for']}: {row['take']}" + (f" (or {row['or, not separated']}: not separated)" if row["or, not separated"] != "none" else "")
-            + ". " + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
+    near = "or, not separated"
+    return [f"For {row['for']}: {row['take']}" + (f" (or {row[near]}: not separated)" if row[near] != "none" else "") + ". "
+            + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
             for row in choice(report).to_dict("records")]

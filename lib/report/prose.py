@@ -44,8 +44,8 @@ def absent(study: Study, notebook: str) -> str:
 def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {report.corpus.result['speech']}; "
-            f"cost at {s.frames} frames)")
+    return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of "
+            f"{report.corpus.result['speech']}; cost at {s.frames} frames)")
 
 
 def _sweep_scope(report: Report) -> str:

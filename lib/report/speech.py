@@ -45,7 +45,8 @@ def runs(report: Report) -> pd.DataFrame:
                     "error": error(test), "validation": error(spoken[spoken.split == "validation"]),
                     "mcd_db": test.mcd_db.mean(), "f0_cents": test.f0_cents.mean(), "ended": test.ended.mean(),
                     "loss": run.result["test"]["loss"], "accuracy": np.mean(run.result["test"]["per_codebook"]),
-                    "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]), "frames": sum(run.result["frames"]),
+                    "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]),
+                    "frames": sum(run.result["frames"]),
                     "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name})
     return pd.DataFrame(out, columns=["part", "core", "size", "conditioning", "units", "steps", "seed", "rate", "durations", "error",
                                       "validation", "mcd_db", "f0_cents", "ended", "loss", "accuracy", "parameters", "cpu_s",
@@ -235,7 +236,8 @@ def runs_table(report: Report) -> pd.DataFrame:
     return pd.DataFrame([{
         "part": r.part, "core": r.core, "size": r.size, "conditioning": r.conditioning, "units": r.units, "steps": r.steps,
         "seed": r.seed, "learning rate": f"{r.rate:g}", "durations": r.durations or "its own",
-        "phoneme error": f"{100 * r.error:.1f} %", "on validation": "not measured" if np.isnan(r.validation) else f"{100 * r.validation:.1f} %",
+        "phoneme error": f"{100 * r.error:.1f} %",
+        "on validation": "not measured" if np.isnan(r.validation) else f"{100 * r.validation:.1f} %",
         "held-out loss": f"{r.loss:.3f}", "run": r.said} for r in runs(report).itertuples()])
 
 
@@ -429,7 +431,8 @@ def listening(report: Report) -> str:
         if sound_file(f"{name}-speech") not in report.bounds.files:
             break
         text = next(r["text"] for r in report.bounds.result["rows"] if r["id"] == name)
-        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"), "after the codec": _sound(report.bounds, f"{name}-codec")}
+        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"),
+                  "after the codec": _sound(report.bounds, f"{name}-codec")}
         for core, said in first.items():
             sounds |= {f"{core}, {durations} durations": _sound(said, f"{name}-{durations}")
                        for durations in ("given", "predicted") if sound_file(f"{name}-{durations}") in said.files}

@@ -348,7 +348,7 @@ def test_every_frame_reads_the_prefix(core, size, regime):
 
 @torch.inference_mode()
 def test_a_prefix_is_decoded_for_texts_of_one_length():
-    lm, (codes, text) = model("transformer", "matched-3m", conditioning="prefix"), inputs(1)
+    lm, (_, text) = model("transformer", "matched-3m", conditioning="prefix"), inputs(1)
     assert parameters(lm) == parameters(model("transformer", "matched-3m"))
     padded = torch.cat([text, torch.full((2, 2), 43)], 1)
     first = [lm.step(torch.full((2, 4), START), lm.initial_state(t, 1))[0] for t in (text, padded)]

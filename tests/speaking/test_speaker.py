@@ -23,7 +23,6 @@ from lib.training.durations import predicted_plan, train_durations
 from lib.training.memorise import train
 from lib.training.speech import Data, Speech, train_speech
 
-
 SAID = "Ala, kot. Kot! Ala."
 CONFIG = ModelConfig("mamba_conv", "matched-1m", pattern="delay", conditioning="word", codebooks=2)
 ALPHABET = tuple(sorted({PAUSE} | {name for group in say(SAID, "pl")[0] for name, _ in group.phonemes}))

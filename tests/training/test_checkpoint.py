@@ -34,7 +34,7 @@ def test_what_was_written_comes_back(path):
     other, other_optimiser = trained(1)
     assert checkpoint.read(path, other, other_optimiser) == {"loss": [0.5, 0.25, 0.125], "resumed": 1}
     assert torch.equal(torch.randn(5), drawn)
-    for one, two in ((model, optimiser), (other, other_optimiser)):
+    for one, _ in ((model, optimiser), (other, other_optimiser)):
         torch.manual_seed(2)
         one(torch.randn(4, 3)).sum().backward()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))

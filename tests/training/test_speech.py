@@ -26,7 +26,7 @@ PHONEMES = (PAUSE, "a", "k", "m", "t", "ˈɔ")
 def phrase(number: int, words: int = 2) -> Phrase:
     """A made-up phrase of kot and ma, of its own length."""
     groups = [Group(" ", ((PAUSE, 2),))]
-    for i in range(words):
+    for _ in range(words):
         groups += [Group("kot", (("k", 2), ("ˈɔ", 4 + number % 3), ("t", 2))), Group(" ", ()), Group("ma", (("m", 3), ("a", 4)))]
         groups += [Group(", ", ((PAUSE, 3),))]
     frames = sum(g.frames for g in groups)
