@@ -22,6 +22,8 @@ assert y.tolist() == [[6]] and sum(_frame_linear.stats.cache_misses.values()) ==
 """
 NOTEBOOK = KERNEL + "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.close()"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def shared() -> Iterator[Path]:

@@ -16,7 +16,7 @@ from conftest import run_smoke, start_smoke
 from lib import files, records
 from lib.config import REPOSITORY
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")]
 KILLS = {"01": 2, "02": 3, "03": 3, "04": 3, "05": 3, "06": 3, "07": 3}       # 20; about as long as each notebook takes
 LONGEST = 20.0          # seconds: half of the kills come earlier than the middle of this, or of the notebook
 MEASURED = {"seconds", "training_s", "resumed", "tokens_per_s", "real_time_factor", "codec_seconds"}

@@ -17,6 +17,8 @@ SCRIPT = "<script>alert(1)</script>"
 TEXTS = ("One small step.", "A quiet morning.", f"Seven {SCRIPT} bottles.", "Rain on the roof.", "An open door.",
          "The last $\\frac{ train.", "Bread and butter.", "Cold water.", "A long way home.", "Left or right?")
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def spoken() -> list[tuple[str, str, np.ndarray]]:

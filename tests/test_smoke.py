@@ -4,6 +4,7 @@ import shutil
 import time
 
 import nbformat
+import pytest
 
 from browser import inspect_page, needs_chromium
 from conftest import run_smoke
@@ -13,6 +14,8 @@ from lib.measuring import bench
 from lib.report.html import inert
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
+
+pytestmark = pytest.mark.long
 
 
 def test_everything_is_written(smoke):

@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from browser import inspect_page, needs_chromium
 from lib.report import html
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.long, needs_chromium]
 
 
 def test_an_exported_page_plays_offline(tmp_path: Path):
