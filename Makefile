@@ -4,23 +4,29 @@ TORCH ?=			# cpu: PyTorch's build without CUDA, from its own index
 RUN := .venv/bin/python -m
 PIP := $(RUN) pip install --disable-pip-version-check
 
-.PHONY: report test bench lab codec reference
+.PHONY: report test test-all lint bench lab codec reference
 
 report: .venv/installed		# all notebooks in order, then figures/$(STUDY)/report.html
 	$(RUN) lib.run --study $(STUDY)
 
-test: .venv/installed-dev
+test: .venv/installed-dev		# every module, in five minutes
+	$(RUN) pytest -m "not long"
+
+test-all: .venv/installed-dev	# and whole studies through papermill, kills, the report in a browser
 	$(RUN) pytest
 
+lint: .venv/installed-dev
+	$(RUN) ruff check lib tests notebooks
+
 bench: .venv/installed-dev	# time it beside its peers; leave the machine alone meanwhile
-	$(RUN) lib.bench
+	$(RUN) lib.measuring.bench
 
 lab: .venv/installed		# opens notebooks/, and beside it what runs wrote to figures/
 	JUPYTER_PREFER_ENV_PATH=1 $(RUN) jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 codec: .venv/installed		# train the embedded codec again
-	$(RUN) lib.train_codec
+	$(RUN) lib.training.codec
 
 reference: .venv/installed	# copy a finished study to figures/reference/
 	$(RUN) lib.report.reference --study $(STUDY)

@@ -1,7 +1,13 @@
 """Transformer against a Mamba + convolution hybrid, as the core of a text-to-speech model."""
+import atexit
 import ctypes
 import os
+import shutil
+import tempfile
 from contextlib import suppress
+from pathlib import Path
+
+from .config import workspace
 
 # Read once, when torch loads its OpenMP. By default a thread of it that has nothing to do keeps its processor for some
 # milliseconds, and a kernel of ours that comes next shares it: half of the time of a scan of 8 × 300 frames.
@@ -21,4 +27,28 @@ def keep_freed_memory(keep: bool) -> None:
             libc.malloc_trim(0)
 
 
+def cache_folder() -> Path:
+    """data/cache of the workspace; where that cannot be written, a temporary folder that goes with the process."""
+    folder = workspace() / "data" / "cache"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="tts-cache-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def place_caches() -> None:
+    """Tell others, before they are imported, where to keep what they compile. numba refuses to compile without a folder
+    that can be written; matplotlib, IPython and Triton want the home, which in many containers nobody can write."""
+    places = {"NUMBA_CACHE_DIR": "numba"}
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        places |= {"MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython", "TRITON_CACHE_DIR": "triton"}
+    if missing := places.keys() - os.environ.keys():
+        folder = cache_folder()
+        os.environ |= {name: str(folder / places[name]) for name in missing}
+
+
 keep_freed_memory(True)
+place_caches()

@@ -1,7 +1,8 @@
 """What a study is: every choice that a number in the report depends on, as frozen dataclasses."""
+import dataclasses
 import os
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -30,12 +31,32 @@ ALIGNED = SPREAD + ONLY_PHONEMES
 PARTS = ("headline", "time", "strengths", "units", "cores", "sizes", "widths")
 WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
           "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
+# What a core of a matched size is made with today, each switched by itself: projections into the residual stream that
+# start small (lib.models.cores), RMSNorm in place of LayerNorm, gated feed-forwards, and normed queries and keys.
+RECIPE = ("scaled_init", "rmsnorm", "swiglu", "qk_norm")
 MORE_CORES = ("conv", "transformer_conv", *list(WIDTHS)[2:])
 
 
 def workspace() -> Path:
     """Folder under which data/runs, data/cache and figures are written (TTS_WORKSPACE, else the repository)."""
     return Path(os.environ.get("TTS_WORKSPACE", REPOSITORY)).resolve()
+
+
+def described(config: object) -> object:
+    """A configuration as a run's identity holds it. A field that came later says in its metadata what was done `before`,
+    and is left out where it says just that."""
+    if not is_dataclass(config):
+        return config
+    values = {f: getattr(config, f.name) for f in fields(config)}
+    return {f.name: described(value) for f, value in values.items() if "before" not in f.metadata or value != f.metadata["before"]}
+
+
+def restored(kind: type, described: dict) -> "ModelConfig | TrainConfig | SpeechConfig":
+    """The configuration that was described so."""
+    values = {f.name: f.metadata["before"] for f in fields(kind) if "before" in f.metadata} | described
+    types = {f.name: f.type for f in fields(kind)}
+    return kind(**{name: restored(types[name], value) if isinstance(value, dict) else
+                   tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,9 @@ class ModelConfig:
     language: str = "pl"            # whose rules write the text out
     units: str = "characters"       # what the text is made of, or phonemes
     alphabet: str | tuple[str, ...] = ALPHABET      # what the text is indexed by; of phonemes a tuple
+    recipe: tuple[str, ...] = dataclasses.field(default=(), metadata={"before": ()})    # of RECIPE; none at the size seed
+    window: int | None = dataclasses.field(default=None, metadata={"before": None})     # frames that attention reads; None: all
+    state: int | None = dataclasses.field(default=None, metadata={"before": None})      # of a Mamba's channel; None: as usual
 
     @property
     def vocabulary(self) -> int:
@@ -65,6 +89,7 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
     clip_norm: float = 1.0
+    beta2: float = dataclasses.field(default=0.999, metadata={"before": 0.999})     # of AdamW
     seed: int = 0
 
 
@@ -79,6 +104,7 @@ class SpeechConfig:
     cooldown: float = 0.25          # share of the steps
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
+    beta2: float = dataclasses.field(default=0.95, metadata={"before": 0.999})      # of AdamW
     validate_every: int = 100       # steps
     seed: int = 0
 
@@ -86,9 +112,11 @@ class SpeechConfig:
 @dataclass(frozen=True)
 class Study:
     name: str
+    trial: bool = False             # of the pipeline: its numbers mean nothing, and nothing is judged by them
     cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba")
     size: str = "seed"
     matched: str = "matched-3m"     # the size at which cost is also measured, parameters equal
+    recipe: tuple[str, ...] = RECIPE    # of every model of a matched size
     seeds: int = 3
     leaking: tuple[str, ...] = ("transformer", "mamba_conv")  # also trained as reported, one seed
     pattern: str = "parallel"
@@ -150,7 +178,10 @@ class Study:
 
     def model(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> ModelConfig:
         return ModelConfig(core, self.size, "causal", self.pattern, self.conditioning, self.codebooks, language,
-                           alphabet=alphabet)
+                           alphabet=alphabet, recipe=self.recipe_at(self.size))
+
+    def recipe_at(self, size: str) -> tuple[str, ...]:
+        return () if size == "seed" else self.recipe
 
     def runs(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> list[TrainConfig]:
         """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""
@@ -162,8 +193,8 @@ class Study:
 
 
 STUDIES = {s.name: s for s in (
-    Study("smoke", seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2, repeats=2,
-          frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
+    Study("smoke", trial=True, seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2,
+          repeats=2, frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
           judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
           rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
     Study("quick"),
@@ -180,6 +211,12 @@ CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"
            "units": ("characters", "phonemes"), "hold_out": ("sentence", "speaker")}
 
 
+def study_of(parameters: dict) -> Study:
+    """The study of a notebook: its variable `study`, and what other variables named like a field of it say."""
+    names = {f.name for f in fields(Study)} - {"name"}
+    return study(parameters["study"], **{name: parameters[name] for name in names & parameters.keys()})
+
+
 def study(name: str, **overrides) -> Study:
     """The study of that name, with the fields that are not None in `overrides` replaced."""
     if name not in STUDIES:
@@ -194,8 +231,9 @@ def study(name: str, **overrides) -> Study:
     for field, choices in CHOICES.items():
         if field in given and given[field] not in choices:
             raise ValueError(f"no {field} {given[field]!r}: choose {' or '.join(choices)}")
-    if unknown := [part for part in given.get("parts", ()) if part not in PARTS]:
-        raise ValueError(f"no part {unknown[0]!r} of the study of speech: choose from {', '.join(PARTS)}")
+    for field, whole, choices in (("parts", "the study of speech", PARTS), ("recipe", "a recipe", RECIPE)):
+        if unknown := [part for part in given.get(field, ()) if part not in choices]:
+            raise ValueError(f"no part {unknown[0]!r} of {whole}: choose from {', '.join(choices)}")
     for field in ("corpus", "codec", "recordings"):
         path = Path(given.get(field, EMBEDDED)).expanduser()
         if str(path) != EMBEDDED and (field != "codec" or path.is_file()):

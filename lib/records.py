@@ -1,39 +1,26 @@
-"""Run records: what was run, on what, what came out. Found by content, written atomically, damage noticed."""
-import errno
-import fcntl
+"""Run records: what was run, on what, what came out. Found by content, written atomically, damage noticed.
+
+A run is found again as long as today's code would compute the same. Its identity, whose hash is its key, holds its
+configuration, data and codec, and how the code behaves: a few numbers that it gives on fixed data (lib.training.behaviour,
+lib.measuring.hearing). What is cheap to make again, and what depends on how fast the code is, holds a digest of the code.
+"""
+import ast
 import hashlib
 import json
 import os
 import platform
-import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from .config import REPOSITORY, workspace
+from .files import Damaged, file_digest, move, write_atomic
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFERENCE = REPOSITORY / "figures" / "reference" / "runs"       # records of the committed study, most without files
 KEPT = ("speech", "said", "longer")     # kinds of which the record says enough: the study of speech adds to those
-PART = ".part"              # ends the name of what is being written, and of what a killed process left of it
-
-
-class Damaged(ValueError):
-    """A stored file does not hold what was written to it."""
-
-
-class Unwritable(OSError):
-    """A file could not be written: why, and the way out, in one line."""
-
-    def __init__(self, path: Path, error: OSError):
-        way = "free some space" if error.errno in FULL else "make it writable"
-        super().__init__(f"{path} cannot be written ({error.strerror or error}): {way}, or set TTS_WORKSPACE to "
-                         "another folder, and run the same command again")
 
 
 def digest(value: object) -> str:
@@ -41,105 +28,24 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file, as `sha256sum` prints it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def code_digest(*patterns: str) -> str:
-    """sha256 over the sources of `lib` that match, so that a fix never reuses a stale run."""
-    return digest([file_digest(p) for p in sorted({p for q in patterns for p in (REPOSITORY / "lib").glob(q)})])
+    """sha256 over what the sources of `lib` that match say to Python: comments, docstrings and layout do not count."""
+    return digest([_syntax(path) for path in sorted({p for q in patterns for p in (REPOSITORY / "lib").glob(q)})])
 
 
-def file_name(id: str) -> str:
-    """A file name for a foreign id: the id itself where it is a plain word, else a readable stem and its digest."""
-    if re.fullmatch(r"(?!.*-[0-9a-f]{16}$)[A-Za-z0-9_][A-Za-z0-9_-]{0,59}", id):
-        return id
-    stem = re.sub(r"[^A-Za-z0-9]+", "_", id)[:40].strip("_") or "id"
-    return f"{stem}-{hashlib.sha256(id.encode(errors='surrogatepass')).hexdigest()[:16]}"
+@cache
+def _syntax(path: Path) -> str:
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            del body[0]
+    return digest(ast.dump(tree))
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What the system says against writing `path` becomes Unwritable."""
-    try:
-        yield
-    except Unwritable:
-        raise
-    except OSError as error:
-        raise Unwritable(path, error) from error
-
-
-def write_atomic(path: Path, content: bytes, durable: bool = True) -> Path:
-    """Write a file whole or not at all: a temporary file beside it, flushed to disk if `durable`, then renamed."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(PART, f".{path.name[:200]}.", path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _hold(file.fileno())
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
-                os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return path
-
-
-def _hold(handle: int) -> None:
-    """Say to `sweep` that somebody is writing; a file system that cannot lock is not swept either."""
-    with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
-@contextmanager
-def scratch(parent: Path) -> Iterator[Path]:
-    """A folder beside what will be moved out of it; afterwards it is gone, at the latest when a run sweeps."""
-    with writing(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(PART, ".", parent))
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        _hold(handle)
-        yield path
-    except OSError as error:
-        raise Unwritable(parent, error) if error.errno in FULL else error
-    finally:
-        os.close(handle)
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def sweep(root: Path) -> None:
-    """Remove what killed processes left half-written below `root`; what somebody is writing stays."""
-    for folder, folders, files in os.walk(root):
-        for name in [n for n in folders + files if n.startswith(".") and n.endswith(PART)]:
-            path = Path(folder, name)
-            with suppress(OSError):
-                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-                finally:
-                    os.close(handle)
-
-
-def seal(payload: bytes) -> bytes:
-    """The payload behind its sha256: `unseal` notices whatever happens to it."""
-    return hashlib.sha256(payload).digest() + payload
-
-
-def unseal(path: Path) -> bytes:
-    """The payload of a sealed file, Damaged where it is not the one that was sealed."""
-    content = path.read_bytes()
-    payload = content[32:]
-    if hashlib.sha256(payload).digest() != content[:32]:
-        raise Damaged(f"{path} is damaged: delete it and run the same command again; it is made again")
-    return payload
+def stable(numbers: Iterable[float]) -> list[str]:
+    """Numbers computed in float64, to the digits that do not depend on the processor: others differ in the 13th."""
+    return [f"{number:.8g}" for number in numbers]
 
 
 def environment() -> dict:
@@ -238,26 +144,15 @@ def save(kind: str, identity: dict, result: dict, files: dict[str, bytes | Path]
     digests = {}
     for name, content in (files or {}).items():
         if isinstance(content, Path):
-            digests[name] = _move(content, where / name)
+            digests[name] = move(content, where / name)
         else:
             write_atomic(where / name, content)
             digests[name] = hashlib.sha256(content).hexdigest()
     stored = json.loads(json.dumps({
         "kind": kind, "key": key, "identity": identity, "environment": environment(), "result": result,
-        "files": digests, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}))
+        "files": digests, "created": datetime.now(UTC).isoformat(timespec="seconds")}))
     write_atomic(where / "record.json", _packed(stored))
     return Record(**stored)
-
-
-def _move(source: Path, path: Path) -> str:
-    """Move a finished file into place, flushed to disk; its sha256."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(source, "rb") as file:
-            os.fsync(file.fileno())
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        os.replace(source, path)
-    return sha256
 
 
 def environment_identity() -> dict:
@@ -277,13 +172,9 @@ def note(study: str, role: str, runs: list[Record]) -> None:
 
 
 def noted(study: str) -> dict[str, list[Record]]:
-    """The runs of a study's manifest by role."""
-    manifest = _manifest(study)
-    if not manifest:
-        raise ValueError(f"study {study} has no runs yet: run notebooks 01 to 06 first "
-                         f"(python -m lib.run --study {study})")
+    """The runs of a study's manifest by role; none where there is no manifest."""
     return {role: [load((_found(name) or runs_root() / name) / "record.json") for name in names]
-            for role, names in manifest.items()}
+            for role, names in _manifest(study).items()}
 
 
 def _manifest(study: str) -> dict[str, list[str]]:

@@ -32,8 +32,9 @@ from nbformat.sign import NotebookNotary
 
 from . import config
 from .data.layouts import recognise
+from .files import Unwritable, scratch, sweep, write_atomic, writing
 from .progress import TOLD, Watch
-from .records import Unwritable, runs_root, scratch, sweep, write_atomic, writing
+from .records import runs_root
 from .report import html
 
 NOTEBOOKS = config.REPOSITORY / "notebooks"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from killing import Killed
 from lib.config import REPOSITORY
 from lib.data.codec import import_encodec
 from lib.data.tokens import Tokens
+from lib.training import loop
 
 
 def start_smoke(workspace: Path, *arguments: str) -> subprocess.Popen:
@@ -60,6 +62,23 @@ def clips() -> list[Tokens]:
     random = np.random.default_rng(0)
     return [Tokens(f"t{i}", text, random.integers(0, 1024, (4, 9 + 2 * i)).astype(np.int16), "c" * 64)
             for i, text in enumerate(("ala ma kota", "kto to?", "nie wiem."))]
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """A function that lets the trainings from now on do so many steps, each with its checkpoint, and then die."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    real = loop.descend
+
+    def let(steps: int | None) -> None:
+        left = iter(range(10 ** 9 if steps is None else steps))
+
+        def step(*arguments):
+            if next(left, None) is None:
+                raise Killed
+            return real(*arguments)
+        monkeypatch.setattr(loop, "descend", step)
+    return let
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ import pytest
 
 from lib.config import REPOSITORY
 
-COMMANDS = ("lib.run", "lib.bench", "lib.report.reference")
+COMMANDS = ("lib.run", "lib.speak", "lib.study", "lib.measuring.bench", "lib.report.reference", "lib.training.codec",
+            "lib.training.recogniser")
 START = """import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background jobs begin with it ignored
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)"""
@@ -19,7 +20,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)"""
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_while_modules_are_imported_is_one_line(command, sent, tmp_path: Path, monkeypatch):
-    for heavy in ("nbformat", "pandas"):
+    for heavy in ("nbformat", "pandas", "soundfile", "torch"):
         (tmp_path / f"{heavy}.py").write_text(f"import time\nopen({str(tmp_path / 'begun')!r}, 'w')\ntime.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{REPOSITORY}")
     process = subprocess.Popen([sys.executable, "-c", START, command], cwd=REPOSITORY, text=True,

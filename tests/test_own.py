@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+
 from browser import inspect_page, needs_chromium
 from corpora import make_common_voice, make_ljspeech, make_mls, make_tokens
-
 from lib.config import REPOSITORY
 from lib.data.codec import load_codec
 from lib.data.speech import Utterance, synthesise
@@ -16,6 +16,8 @@ from lib.data.speech import Utterance, synthesise
 SCRIPT = "<script>alert(1)</script>"
 TEXTS = ("One small step.", "A quiet morning.", f"Seven {SCRIPT} bottles.", "Rain on the roof.", "An open door.",
          "The last $\\frac{ train.", "Bread and butter.", "Cold water.", "A long way home.", "Left or right?")
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

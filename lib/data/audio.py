@@ -13,6 +13,8 @@ SHORTEST, LONGEST = 0.3, 30.0       # seconds
 SILENCE = 10 ** (-50 / 20)          # peak, of full scale
 RATES = (4_000, 384_000)
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+WRITTEN = {f".{name.lower()}": name for name in ("FLAC", "WAV", "OGG", "MP3")       # the format that an ending stands for
+           if name in soundfile.available_formats()}
 UNKNOWN = 2 ** 63 - 1               # frames of a FLAC that was written into a pipe
 ENOUGH = 2_000_000                  # bytes of an MP3: more than 30 seconds at 320 kbit/s
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")        # what may follow the last frame of an MP3
@@ -145,11 +147,18 @@ def _mp3_frame(header: bytes) -> int:
 
 def flac(audio: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
     """16-bit FLAC of audio (samples,); beyond full scale it is clipped."""
+    return encoded(audio, "FLAC", rate)
+
+
+def encoded(audio: np.ndarray, kind: str, rate: int = SAMPLE_RATE) -> bytes:
+    """Audio (samples,) as a file of a kind in WRITTEN, FLAC and WAV with 16 bits; beyond full scale it is clipped."""
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or not audio.size or not np.isfinite(audio).all():
         raise ValueError(f"samples of shape {audio.shape}: one finite row is needed")
-    file = io.BytesIO()
-    soundfile.write(file, audio.clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
+    file, bits = io.BytesIO(), "PCM_16" if kind in ("FLAC", "WAV") else None
+    with soundfile.SoundFile(file, "w", rate, 1, bits, format=kind) as sound:
+        for at in range(0, len(audio), rate):       # libsndfile crashes on minutes of Vorbis at once
+            sound.write(audio[at:at + rate].clip(-1, 1))
     return file.getvalue()
 
 

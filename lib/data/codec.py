@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import REPOSITORY
-from ..records import file_digest
+from ..files import file_digest
 from .audio import SAMPLE_RATE
 
 HOP, BINS, MAX_CODEBOOKS = 320, 1024, 8

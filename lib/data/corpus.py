@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import records
 from ..config import ALPHABET, EMBEDDED, REPOSITORY, Study
+from ..files import file_digest
 from .audio import SAMPLE_RATE, read_audio
 from .codec import FRAME_RATE, Codec, downloaded, load_codec
 from .layouts import Layout, read_codes, recognise
@@ -141,7 +142,7 @@ class OwnCorpus(Corpus):
             for row in self.rows(split):
                 if (row["frames"] <= longest) == short:
                     path = self.layout.folder / row["file"]
-                    tokens = self.layout.kind == "tokens"
+                    tokens = self.layout.kind == "codes"
                     yield Clip(row["id"], row["text"], None if tokens else read_audio(path),
                                read_codes(path, self.layout) if tokens else None)
 
@@ -152,7 +153,7 @@ def load_corpus(study: Study) -> Corpus:
         codec = load_codec(study.codec)
         return EmbeddedCorpus(_embedded_record(study), codec, study.codebooks, codec.digest, voice=study.voice)
     layout = recognise(Path(study.corpus))
-    if layout.kind != "tokens":
+    if layout.kind != "codes":
         codec = load_codec(study.codec)
         record = prepare(layout, study, codec)
         return OwnCorpus(record, codec, study.codebooks, codec.digest, layout=layout)
@@ -162,8 +163,8 @@ def load_corpus(study: Study) -> Corpus:
 
 
 def _embedded_record(study: Study) -> records.Record:
-    what = {"corpus": EMBEDDED, "voice": study.voice, "code": records.code_digest("data/*.py"),
-            "sentences": records.file_digest(REPOSITORY / "data" / "sentences" / "sentences.tsv")}
+    what = {"corpus": EMBEDDED, "voice": study.voice, "alphabet": ALPHABET,
+            "sentences": file_digest(REPOSITORY / "data" / "sentences" / "sentences.tsv")}
     return records.find("corpus", what) or records.save("corpus", what, {
         "name": EMBEDDED, "speech": "espeak-ng synthetic speech", "voice": study.voice, "language": "pl",
         "alphabet": ALPHABET, "splits": {split: {"clips": len(sentences(split))} for split in SPLITS}, "set_aside": {}})

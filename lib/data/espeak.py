@@ -26,12 +26,16 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 def initialise() -> tuple[ctypes.CDLL, int]:
-    """The library, seeded, and its sample rate."""
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    data = os.fsencode(espeakng_loader.get_data_path())
-    rate = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
+    """The library, seeded, and its sample rate. The process moves into the data folder: espeak-ng cuts its path at 160
+    bytes. RuntimeError, in one line, where espeak-ng does not start."""
+    try:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        os.chdir(espeakng_loader.get_data_path())
+    except (OSError, RuntimeError) as error:
+        raise RuntimeError(f"espeak-ng did not start ({error}): reinstall espeakng-loader") from None
+    rate = library.espeak_Initialize(SYNCHRONOUS, 0, b".", PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
     if rate <= 0:
-        raise RuntimeError("espeak-ng did not start: reinstall espeakng-loader")
+        raise RuntimeError(f"espeak-ng did not start on {os.getcwd()}: reinstall espeakng-loader")
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     return library, rate
 
@@ -67,8 +71,19 @@ def speak(library: ctypes.CDLL, text: str, voice: str, rate: int, pitch: int) ->
     return b"".join(audio), events
 
 
+def _answer(header: dict, audio: bytes = b"") -> bytes:
+    head = json.dumps(header).encode()
+    return struct.pack("<II", len(head), len(audio)) + head + audio
+
+
 def main() -> None:
-    library, rate = initialise()
+    try:
+        library, rate = initialise()
+    except RuntimeError as error:
+        if not sys.stdin.buffer.readline():
+            sys.exit(str(error))
+        sys.stdout.buffer.write(_answer({"error": str(error)}))         # whoever asks is told why
+        return
     for line in sys.stdin.buffer:
         request = json.loads(line)
         reader, writer = os.pipe()
@@ -77,12 +92,11 @@ def main() -> None:
             os.close(reader)
             try:
                 audio, events = speak(library, **request)
-                header = {"rate": rate, "events": events}
+                answer = _answer({"rate": rate, "events": events}, audio)
             except Exception as error:
-                audio, header = b"", {"error": str(error)}
-            head = json.dumps(header).encode()
+                answer = _answer({"error": str(error)})
             with os.fdopen(writer, "wb") as pipe:
-                pipe.write(struct.pack("<II", len(head), len(audio)) + head + audio)
+                pipe.write(answer)
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -24,10 +24,6 @@ from .audio import Unusable
 BINS = 1024
 SOUNDS = tuple(form(e) for form in (str.lower, str.upper) for e in (".wav", ".flac", ".ogg", ".opus", ".mp3"))
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-KNOWN = ("LJSpeech (metadata.csv and wavs/), Common Voice (train.tsv or validated.tsv and clips/), Multilingual LibriSpeech "
-         "(transcripts.txt and audio/), codes (corpus.json, metadata.csv and codes/)")
-NEEDS = {"LJSpeech": ("metadata.csv", "wavs"), "Common Voice": (".tsv", "clips"),
-         "Multilingual LibriSpeech": ("transcripts.txt", "audio")}
 FIELDS = {"codec": str, "codebooks": int, "frame_rate": (int, float), "language": str}      # of corpus.json
 
 
@@ -61,39 +57,60 @@ class Layout:
     frame_rate: float = 0.0
 
 
+Lines = Iterator[tuple[int, Entry | SetAside]]      # of a transcript: the number of each, and what it says of a clip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A layout: what its folder holds (a name, or `.tsv` for any with that ending), what of that is where, and how a
+    transcript, of a split where that is known, is read."""
+    needs: tuple[str, ...]
+    known_by: str                                           # in words
+    lay: Callable[[Path, set[str]], Layout]
+    read: Callable[[Layout, str, str], Lines]
+
+
 def recognise(folder: Path) -> Layout:
-    """The layout of a corpus folder; ValueError, in one line, where it has none that is known."""
+    """The layout of a corpus folder: the first that is all there, else the first that is there in part; ValueError, in
+    one line, where it has none that is known."""
     names = _names(folder)
+    known = ", ".join(f"{name} ({kind.known_by})" for name, kind in KINDS.items())
     if not names:
-        raise ValueError(f"corpus folder {folder} is empty: put a corpus there, such as {KNOWN}")
-    if "corpus.json" in names:
-        layout = Layout("tokens", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"))
-    else:
-        layout = _recordings(folder, names)
+        raise ValueError(f"corpus folder {folder} is empty: put a corpus there, such as {known}")
+    parts = {p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & _names(folder / p, part=True)}
+    has = {name: [any(n.endswith(need) if need.startswith(".") else n == need for n in names) for need in kind.needs]
+           for name, kind in KINDS.items()}
+    chosen = "codes" if "corpus.json" in names else next((k for k in has if all(has[k])), None) or (
+        "Multilingual LibriSpeech" if parts else next((k for k in has if any(has[k]) and k != "codes"), None))
+    if chosen is None:
+        raise ValueError(f"corpus folder {folder} has none of the known layouts: {known}")
+    layout = KINDS[chosen].lay(folder, names)
     for name in (*(t for t, _ in layout.transcripts), *layout.sounds):
         if not (os.path.isdir if name in layout.sounds else os.path.exists)(folder / name):
             raise ValueError(f"{folder / name} is missing, which layout {layout.kind} needs: put it there")
     return layout
 
 
-def _recordings(folder: Path, names: set[str]) -> Layout:
-    """The first layout that is all there, else the first that is there in part."""
-    has = {kind: [any(n.endswith(part) if part == ".tsv" else n == part for n in names) for part in parts]
-           for kind, parts in NEEDS.items()}
+def _lay_ljspeech(folder: Path, names: set[str]) -> Layout:
+    return Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",))
+
+
+def _lay_common_voice(folder: Path, names: set[str]) -> Layout:
+    tables = _tables(folder, names)
+    locales = (_first_locale(folder / table) for table, _ in tables)
+    return Layout("Common Voice", folder, tables, ("clips",), next(filter(None, locales), ""))
+
+
+def _lay_mls(folder: Path, names: set[str]) -> Layout:
+    if {"transcripts.txt", "audio"} <= names:
+        return Layout("Multilingual LibriSpeech", folder, (("transcripts.txt", ""),), ("audio",))
     parts = [p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & _names(folder / p, part=True)]
-    kind = next((k for k in has if all(has[k])), "parts" if parts else next((k for k in has if any(has[k])), ""))
-    if kind == "LJSpeech":
-        return Layout(kind, folder, (("metadata.csv", ""),), ("wavs",))
-    if kind == "Common Voice":
-        tables = _tables(folder, names)
-        locales = (_first_locale(folder / table) for table, _ in tables)
-        return Layout(kind, folder, tables, ("clips",), next(filter(None, locales), ""))
-    if kind == "Multilingual LibriSpeech":
-        return Layout(kind, folder, (("transcripts.txt", ""),), ("audio",))
-    if kind == "parts":
-        return Layout("Multilingual LibriSpeech", folder, tuple((f"{p}/transcripts.txt", SPLITS[p]) for p in parts),
-                      tuple(f"{p}/audio" for p in parts))
-    raise ValueError(f"corpus folder {folder} has none of the known layouts: {KNOWN}")
+    return Layout("Multilingual LibriSpeech", folder, tuple((f"{p}/transcripts.txt", SPLITS[p]) for p in parts) or (
+        ("transcripts.txt", ""),), tuple(f"{p}/audio" for p in parts) or ("audio",))
+
+
+def _lay_codes(folder: Path, names: set[str]) -> Layout:
+    return Layout("codes", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"))
 
 
 def _names(folder: Path, part: bool = False) -> set[str]:
@@ -167,7 +184,7 @@ def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 def entries(layout: Layout) -> Iterator[Entry | SetAside]:
     """Every clip that the transcripts name, in order, then every sound that they do not name."""
     seen: dict[str, str] = {}
-    read = {"Common Voice": _common_voice, "Multilingual LibriSpeech": _mls}.get(layout.kind, _piped)
+    read = KINDS[layout.kind].read
     for transcript, split in layout.transcripts:
         for line, found in read(layout, transcript, split):
             if isinstance(found, Entry) and not (reason := _bad_name(found)):
@@ -187,7 +204,7 @@ def entries(layout: Layout) -> Iterator[Entry | SetAside]:
                 yield SetAside(_shown(path.stem), _shown(file), "no transcript: add its text, or ignore it")
 
 
-def _piped(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
+def _piped(layout: Layout, transcript: str, split: str) -> Lines:
     for line, (id, *texts) in _rows(layout.folder / transcript, "|"):
         if not texts:
             yield line, SetAside(f"line {line}", transcript, "no separator: a line is id|text")
@@ -196,7 +213,7 @@ def _piped(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, E
         yield line, Entry(id.strip(), text.strip(), _find(layout, id.strip()), split)
 
 
-def _common_voice(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
+def _common_voice(layout: Layout, transcript: str, split: str) -> Lines:
     rows = _rows(layout.folder / transcript, "\t")
     head = next(rows)[1]
     if not {"path", "sentence"} <= set(head):
@@ -211,7 +228,7 @@ def _common_voice(layout: Layout, transcript: str, split: str) -> Iterator[tuple
                           split, row.get("client_id", ""))
 
 
-def _mls(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Entry | SetAside]]:
+def _mls(layout: Layout, transcript: str, split: str) -> Lines:
     folder = str(PurePosixPath(transcript).parent / "audio")
     for line, (id, *texts) in _rows(layout.folder / transcript, "\t"):
         if not texts:
@@ -225,10 +242,18 @@ def _mls(layout: Layout, transcript: str, split: str) -> Iterator[tuple[int, Ent
         yield line, Entry(id, texts[0].strip(), file, split, speaker if book else "")
 
 
+KINDS = {
+    "LJSpeech": Kind(("metadata.csv", "wavs"), "metadata.csv and wavs/", _lay_ljspeech, _piped),
+    "Common Voice": Kind((".tsv", "clips"), "train.tsv or validated.tsv and clips/", _lay_common_voice, _common_voice),
+    "Multilingual LibriSpeech": Kind(("transcripts.txt", "audio"), "transcripts.txt and audio/", _lay_mls, _mls),
+    "codes": Kind(("corpus.json", "metadata.csv", "codes"), "corpus.json, metadata.csv and codes/", _lay_codes, _piped),
+}
+
+
 def _find(layout: Layout, id: str, folder: str | None = None) -> str:
     """Path of a clip in the corpus folder, with the ending that it has."""
     stem = f"{layout.sounds[0]}/{id}" if folder is None else id
-    endings = (".npy",) if layout.kind == "tokens" else SOUNDS
+    endings = (".npy",) if layout.kind == "codes" else SOUNDS
     if not _inside(stem):
         return stem
     return next((stem + e for e in endings if os.path.isfile(layout.folder / (stem + e))), stem + endings[0])
@@ -264,14 +289,14 @@ def _checked(entry: Entry, layout: Layout) -> Entry | SetAside:
     elif _controls(entry.text.replace("\t", " ")):
         reason = "control characters in the text: remove them"
     elif not os.path.isfile(layout.folder / entry.file):
-        reason = "no audio for this transcript: add the file, or remove the line" if layout.kind != "tokens" else \
+        reason = "no audio for this transcript: add the file, or remove the line" if layout.kind != "codes" else \
             "no codes for this transcript: add the file, or remove the line"
     return SetAside(entry.id, entry.file, reason) if reason else entry
 
 
 def _files(layout: Layout) -> Iterator[str]:
     """Paths of all sounds or codes in the corpus folder, sorted folder by folder."""
-    endings = (".npy",) if layout.kind == "tokens" else SOUNDS
+    endings = (".npy",) if layout.kind == "codes" else SOUNDS
     for sounds in layout.sounds:
         for folder, folders, files in os.walk(layout.folder / sounds):
             folders.sort()
@@ -283,7 +308,7 @@ def _files(layout: Layout) -> Iterator[str]:
 def listing(layout: Layout) -> str:
     """sha256 over name, size and time of change of all transcripts and clips: changes when any of them does."""
     total = hashlib.sha256()
-    described = ("corpus.json",) if layout.kind == "tokens" else ()
+    described = ("corpus.json",) if layout.kind == "codes" else ()
     for name in chain(described, (t for t, _ in layout.transcripts), _files(layout)):
         try:
             stat = (layout.folder / name).stat()

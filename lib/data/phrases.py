@@ -4,9 +4,11 @@ Text is cut into words and what separates them; each owns the phonemes that espe
 the pause, if there is one). A conditioning makes spans of that, and a span's symbols are spread evenly over its frames.
 """
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -47,6 +49,13 @@ class Phrase:
     def phonemes(self) -> list[str]:
         """What a recogniser should hear: no pauses, no stress."""
         return spoken(name for group in self.groups for name, _ in group.phonemes)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a text, as it is said by itself, and the frames of the pause before the next one."""
+    groups: tuple[Group, ...]
+    pause: int
 
 
 @dataclass(frozen=True)
@@ -142,8 +151,7 @@ def texts(split: str, count: int) -> list[str]:
 def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LONGEST) -> list[Phrase]:
     """Those of the first `count` texts of a split that are said in `longest` frames, spoken, encoded and kept."""
     chosen = texts(split, count)
-    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": longest,
-            "code": records.code_digest("data/phrases.py", "data/speech.py", "data/espeak.py", "data/codec.py")}
+    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": longest, "behaviour": behaviour(voice, codec)}
 
     def make() -> bytes:
         rows, codes, bar = [], [], progress_bar(len(chosen), f"phrases, {split}", unit="phrase")
@@ -165,19 +173,53 @@ def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LON
     return out
 
 
+@cache
+def behaviour(voice: str, codec: Codec) -> str:
+    """How a short text is spoken, aligned and encoded: a digest."""
+    groups, audio = say("ala ma kota, a kot?", voice)
+    return records.digest([[g.characters, g.phonemes] for g in groups] + codec.encode(audio, MAX_CODEBOOKS).tolist())
+
+
 def alphabet(spoken_phrases: Iterable[Phrase]) -> tuple[str, ...]:
     """All phonemes of some phrases, stress marked, the pause among them."""
     return tuple(sorted({name for p in spoken_phrases for g in p.groups for name, _ in g.phonemes}))
 
 
-def sentences_of(groups: tuple[Group, ...]) -> list[tuple[Group, ...]]:
-    """The groups of each sentence: one ends after a separator with a full stop, a question or an exclamation mark."""
-    ends = [i + 1 for i, group in enumerate(groups[:-1]) if set(".?!") & set(group.characters)]
-    return [groups[begin:end] for begin, end in zip([0, *ends], [*ends, len(groups)])]
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text as spoken. One ends with a full stop, a question or an exclamation mark: not with the dot of
+    an initial, a single letter, and not before it had a letter."""
+    return re.findall(r"(?! ).*?[^\W\d_].*?(?:[.?!]+(?<!\b\w\.)(?= )|$)", text)
 
 
 def say(text: str, voice: str) -> tuple[tuple[Group, ...], np.ndarray]:
     """The groups of any text, with the phonemes and durations that espeak-ng gives them, and how it sounds."""
     text = normalise(text)
     speech, = synthesise([Utterance(text, voice)])
-    return align(speech, text, -(-len(speech.audio) // HOP)), speech.audio
+    return _groups(speech, text), speech.audio
+
+
+def _groups(speech: Speech, text: str) -> tuple[Group, ...]:
+    return align(speech, text, -(-len(speech.audio) // HOP))
+
+
+def say_apart(text: str, voice: str) -> list[Sentence]:
+    """The sentences of any text as espeak-ng says each by itself, with the pauses that it makes between them.
+
+    A pause depends on the marks and blank lines there. It is measured between two words with the same between them, the
+    second with a capital: before a small letter espeak-ng takes a full stop for an abbreviation's and makes no pause."""
+    marked = []                 # sentences, with what follows
+    for paragraph in re.split(r"\n\s*\n", text):
+        said = sentences_of(normalise(paragraph))
+        marked += [*(f"{sentence} " for sentence in said[:-1]), *(f"{sentence}\n\n" for sentence in said[-1:])]
+    said = [sentence.strip() for sentence in marked]
+    between = ["tak" + re.search(r"\W*$", one)[0] + re.match(r"\W*", other)[0] + "Tak" for one, other in pairwise(marked)]
+    wanted = list(dict.fromkeys(said + between))
+    heard = dict(zip(wanted, synthesise(Utterance(text, voice) for text in wanted)))
+    pauses = [*(_pause(heard[text]) for text in between), 0]
+    return [Sentence(_groups(heard[text], text), pause) for text, pause in zip(said, pauses, strict=True)]
+
+
+def _pause(speech: Speech) -> int:
+    """Frames of all pauses before the last phoneme."""
+    last = max(at for at, name in speech.phonemes if name)
+    return round(FRAME_RATE * sum(end - at for (at, name), (end, _) in pairwise(speech.phonemes) if not name and at < last))

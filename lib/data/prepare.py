@@ -17,6 +17,7 @@ import torch
 
 from .. import records
 from ..config import Study
+from ..files import file_digest, scratch
 from ..progress import progress_bar
 from .audio import Unusable, read_audio
 from .codec import FRAME_RATE, HOP, Codec
@@ -31,7 +32,7 @@ SHARE = 0.1             # of the sentences or speakers: validation, and test
 
 def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record:
     """The record of a corpus prepared for this codec: found, or made. ValueError where no study can use the corpus."""
-    if layout.kind == "tokens" and layout.codebooks < study.codebooks:
+    if layout.kind == "codes" and layout.codebooks < study.codebooks:
         raise ValueError(f"{layout.folder / 'corpus.json'} says {layout.codebooks} codebooks, {study.codebooks} are asked "
                          "for: ask for fewer (codebooks)")
     language = study.language or layout.language
@@ -41,11 +42,11 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
     finished = records.find("corpus", what)
     if finished:
         return finished
-    with records.scratch(records.runs_root() / "corpus") as folder:
+    with scratch(records.runs_root() / "corpus") as folder:
         usable, listed, aside = (folder / name for name in ("usable.jsonl", "clips.jsonl", "set_aside.tsv"))
         alphabet, reasons, examples = _examine(layout, language, codec, usable, aside)
         splits = _split(layout, study.hold_out, usable, listed)
-        name, sort = layout.folder.name, "codes" if layout.kind == "tokens" else "recorded speech"
+        name, sort = layout.folder.name, "codes" if layout.kind == "codes" else "recorded speech"
         return records.save("corpus", what, {
             "name": name, "kind": layout.kind, "speech": f"{sort} of corpus {name}", "language": language,
             "alphabet": alphabet, "splits": splits, "frame_rate": layout.frame_rate or FRAME_RATE,
@@ -108,7 +109,7 @@ def examine(entry: Entry | SetAside, layout: Layout, language: str, codec: Codec
         spoken = normalise(entry.text, language)
         if not any(map(str.isalpha, spoken)):
             raise ValueError(f"nothing to speak: {entry.text[:60]!r} has no letter")
-        frames = read_codes(path, layout).shape[1] if layout.kind == "tokens" else _encode(path, codec)
+        frames = read_codes(path, layout).shape[1] if layout.kind == "codes" else _encode(path, codec)
     except ValueError as error:
         return SetAside(entry.id, entry.file, str(error))
     return {**vars(entry), "spoken": spoken, "frames": frames}
@@ -127,7 +128,7 @@ def _encode(path: Path, codec: Codec) -> int:
         return json.dumps({"samples": len(audio), "sha256": fingerprint(audio)}).encode()
 
     known = path.is_file() and path.stat().st_size <= LARGE
-    what = {"file": records.file_digest(path), "code": records.code_digest("data/audio.py")} if known else None
+    what = {"file": file_digest(path), "code": records.code_digest("data/audio.py")} if known else None
     found = json.loads(cached(what, look) if known else look())
     if "reason" in found:
         raise Unusable(found["reason"])

@@ -10,7 +10,8 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from ..config import ModelConfig, workspace
-from ..records import Damaged, digest, seal, unseal, write_atomic
+from ..files import Damaged, seal, unseal, write_atomic
+from ..records import digest
 from .codec import MAX_CODEBOOKS, Codec
 from .text import encode
 

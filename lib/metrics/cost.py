@@ -20,7 +20,7 @@ def parameters(module: nn.Module) -> int:
 def product_flops(run: Callable[[], object]) -> int:
     """FLOPs of the matrix products and convolutions in a call and the backward in it; a multiply-add is two.
 
-    Nothing else is counted: fused attention and the scan have formulas of their own below (torch's counter misses the
+    Nothing else is counted: fused attention and the scans have formulas of their own below (torch's counter misses the
     CPU's attention kernel, and takes any for unmasked), and elementwise operations are bound by what they move.
     """
     corrected = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
@@ -54,6 +54,20 @@ def scan_flops(batch: int, frames: int, channels: int, states: int, backward: bo
     What is counted once per channel (u = dt x, D x, ...) is left out.
     """
     return batch * frames * channels * states * (6 + EXP_FLOPS + backward * (18 + EXP_FLOPS))
+
+
+def ssd_flops(batch: int, frames: int, channels: int, states: int, backward: bool = True) -> int:
+    """The scan of Mamba-2 as the kernels take it: per (batch, frame, channel, state) forward takes 5
+
+        h = decay h + B u (3), y += C h (2)
+
+    and backward 14, since it computes the states again:
+
+        h as above (3), dC += dy h (2), g += C dy (2), dB += g u (2), du += g B (2), g *= decay (1), e += g h (2).
+
+    What is counted once per channel (u = dt x, D x, ...) or per head (the decay) is left out.
+    """
+    return batch * frames * channels * states * (5 + backward * 14)
 
 
 def saved_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:

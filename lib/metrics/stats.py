@@ -43,6 +43,12 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def finite_interval(values: ArrayLike, level: float = 0.95) -> Interval | None:
+    """`t_interval`; None where there is no value, or one that is not a finite number."""
+    x = np.asarray(values, dtype=float)
+    return t_interval(x, level) if x.size and np.isfinite(x).all() else None
+
+
 def paired_difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
     """t interval of a - b over pairs that share a seed or a process."""
     a, b = _pairs(a, b)

@@ -60,7 +60,8 @@ class CodecLM(nn.Module):
         if config.conditioning not in CONDITIONING:
             raise ValueError(f"no conditioning {config.conditioning!r}: choose one of {', '.join(CONDITIONING)}")
         self.config, self.codebooks = config, config.codebooks
-        self.core = build_core(config.core, config.size, config.regime == "causal")
+        self.core = build_core(config.core, config.size, config.regime == "causal", config.recipe,
+                               config.window, config.state)
         size = SIZES[config.size]
         if config.conditioning in ONLY_PHONEMES:
             self.text_encoder = Aligned(config.vocabulary, size.width, config.conditioning == "neighbours")

@@ -3,7 +3,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .linear import Linear, frame_linear
+from .feed_forward import FeedForward
+from .linear import frame_linear
+from .norm import norm
 
 
 class GroupedConv(nn.Module):
@@ -39,22 +41,22 @@ class GroupedConv(nn.Module):
 class ConvLayer(nn.Module):
     """x + feed-forward(convolution(norm(x))), causal: each layer sees kernel - 1 frames further back."""
 
-    def __init__(self, width: int, kernel: int, hidden: int):
+    def __init__(self, width: int, kernel: int, hidden: int, recipe: tuple[str, ...] = ()):
         super().__init__()
-        self.norm, self.conv = nn.LayerNorm(width), GroupedConv(width, kernel)
-        self.up, self.down = Linear(width, hidden), Linear(hidden, width)
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.down(F.relu(self.up(x)))
+        self.norm, self.conv = norm(width, recipe), GroupedConv(width, kernel)
+        self.feed_forward = FeedForward(width, hidden, "swiglu" in recipe)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        return x + self._feed_forward(self.conv(self.norm(x), state))
+        return x + self.feed_forward(self.conv(self.norm(x), state))
 
     def initial_state(self, batch: int, frames: int) -> Tensor:
         return self.conv.initial_state(batch, frames)
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
-        return x + self._feed_forward(self.conv.step(self.norm(x), state))
+        return x + self.feed_forward(self.conv.step(self.norm(x), state))
 
     def state_numbers(self, frames: int) -> int:
         return self.conv.state_numbers(frames)
+
+    def writers(self) -> list[nn.Linear]:
+        return [self.feed_forward.down]

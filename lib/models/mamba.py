@@ -81,10 +81,11 @@ class Mamba(nn.Module):
     def step_reference(self, x: Tensor, state: MambaState) -> Tensor:
         x, z = self.in_proj(x).chunk(2, -1)
         window = torch.cat([state.conv, x[..., None]], -1)              # (batch, d_inner, d_conv)
-        state.conv = window[..., 1:].contiguous()
+        state.conv.copy_(window[..., 1:])
         x = F.silu((window * self.conv1d.weight[:, 0]).sum(-1) + self.conv1d.bias)
         dt, B, C = self._select(x)
-        y, state.ssm = scan_step(x, dt, state.A, B, C, self.D, state.ssm)
+        y, h = scan_step(x, dt, state.A, B, C, self.D, state.ssm)
+        state.ssm.copy_(h)
         return self.out_proj(y * F.silu(z))
 
     def state_numbers(self, frames: int) -> int:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .conv import GroupedConv
 from .mamba import Mamba
+from .norm import norm
 from .parallel import Parallel
 
 
@@ -14,12 +15,12 @@ class MambaConvBlock(Parallel):
     kernels it is a plain Mamba block."""
 
     def __init__(self, width: int, kernels: tuple[int, ...], look_ahead: bool = False, pre_norm: bool = False,
-                 d_inner: int | None = None):
-        super().__init__(width, mamba=Mamba(width, d_inner),            # conv, conv1, …
+                 d_inner: int | None = None, d_state: int = 16, recipe: tuple[str, ...] = ()):
+        super().__init__(width, mamba=Mamba(width, d_inner, d_state),   # conv, conv1, …
                          **{f"conv{i or ''}": GroupedConv(width, kernel, look_ahead=look_ahead)
                             for i, kernel in enumerate(kernels)})
         self.pre_norm = pre_norm
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm(width, recipe)
 
     def _wrap(self, x: Tensor, mix: Callable[[Tensor], Tensor]) -> Tensor:
         return x + mix(self.norm(x)) if self.pre_norm else self.norm(x + mix(x))
@@ -29,3 +30,6 @@ class MambaConvBlock(Parallel):
 
     def step(self, x: Tensor, state: list) -> Tensor:
         return self._wrap(x, partial(super().step, state=state))
+
+    def writers(self) -> list[nn.Linear]:
+        return [self.fuse or self.mamba.out_proj]

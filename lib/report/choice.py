@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 
 from ..data.codec import FRAME_RATE
-from ..metrics.stats import Interval, t_interval
+from ..metrics.stats import Interval, finite_interval
 from . import speech
 from .claims import CORES, METRICS, Results, Sample, compare
 from .prose import device
-from .results import Report, curve, step_samples
+from .results import Report, curve, step_samples, swept
 
 
 def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
@@ -22,13 +22,12 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
             yield f"least {what} at {frames} frames, {device(run)}", metric, step_samples(run)
     if report.lengths:
-        run = report.lengths
-        cores = list(run.result["processes"][0])
-        longest = max(row["frames"] for row in run.result["processes"][0][cores[0]])
+        run, (cores, lengths) = report.lengths, swept(report.lengths)
+        longest = max(lengths, default=0)
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
-            yield (f"least {what} at {longest:,} frames, {device(run)}", metric,
-                   {(core, metric): [Sample(ms, f"process {i}", run.name) for i, ms in enumerate(curve(run, core, metric)[longest])]
-                    for core in cores})
+            yield (f"least {what} at {longest:,} frames, {device(run)}", metric, {(core, metric): [
+                Sample(ms, f"process {i}", run.name) for i, ms in enumerate(curve(run, core, metric).get(longest, []))]
+                for core in cores})
     trained = report.speech.get("headline", [])
     for frames in (300, 4800) if trained else ():
         yield (f"least decoding state after {frames / FRAME_RATE:.0f} seconds", "state_kb",
@@ -38,11 +37,11 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
 
 def choice(report: Report) -> pd.DataFrame:
     """A line a use: the best core by its mean, what is not separated from it after Holm's adjustment over the use, and
-    every core's mean with its 95 % interval."""
+    every core's mean with its 95 % interval. None in a trial of the pipeline."""
     out = []
-    for use, metric, samples in uses(report):
-        means = {core: t_interval([s.value for s in of_core]) for (core, name), of_core in samples.items()
-                 if name == metric and core.partition(",")[0] in CORES}
+    for use, metric, samples in uses(report) if not report.study.trial else ():
+        means = {core: i for (core, name), of_core in samples.items() if name == metric and core.partition(",")[0] in CORES
+                 and (i := finite_interval([s.value for s in of_core]))}
         if len(means) < 2:
             continue
         best = min(means, key=lambda core: means[core].mean)
@@ -62,6 +61,7 @@ def _amount(metric: str, i: Interval) -> str:
 
 def sentences(report: Report) -> list[str]:
     """The lines of `choice` in words."""
-    return [f"For {row['for']}: {row['take']}" + (f" (or {row['or, not separated']}: not separated)" if row["or, not separated"] != "none" else "")
-            + ". " + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
+    near = "or, not separated"
+    return [f"For {row['for']}: {row['take']}" + (f" (or {row[near]}: not separated)" if row[near] != "none" else "") + ". "
+            + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
             for row in choice(report).to_dict("records")]

@@ -3,7 +3,6 @@ import ast
 import operator
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..metrics.stats import Interval, holm, paired_difference, paired_p, paired_
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
+TRIAL = "a trial of the pipeline"       # why nothing is judged in a study that is one
 CORES = ("transformer", "mamba_conv", "mamba")
 
 
@@ -21,6 +21,7 @@ class Metric:
     verb: str                       # "mamba_conv <verb> 41 % less <noun> than transformer"
     noun: str
     unit: str = ""                  # "share" is a fraction that text shows in %, and differences in points
+    by_difference: bool = False     # cores are compared by their difference, not by their ratio
     less: str = "less"
     more: str = "more"
     better: str = "less"
@@ -76,7 +77,7 @@ class Comparison:
     metric: str
     a: str
     b: str
-    interval: Interval | None       # how much less a has than b: a fraction, or a difference of shares
+    interval: Interval | None       # how much less a has than b: a fraction of b, or a difference
     p: float | None                 # adjusted over the comparisons tested together (Holm)
     outcome: str                    # separated, not separated, counted, no verdict
     winner: str | None
@@ -85,8 +86,8 @@ class Comparison:
     scope: str
 
 
-class _Missing(Exception):
-    """What a judgement needs and the results do not have."""
+class _Unfit(Exception):
+    """Why results cannot be judged, in words."""
 
 
 NEEDS = {"value": ("core", "metric", "says"), "saving": ("core", "than", "metric", "says"),
@@ -129,7 +130,7 @@ def evaluate(expression: str) -> float:
     return value(ast.parse(expression, mode="eval").body)
 
 
-def judge(claim: Claim, results: Results, scope: str) -> Judgement:
+def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Judgement:
     """What the results make of a claim. "Reproduced" means shown here, not merely left unrefuted.
 
     value: the whole t interval lies within says +- tolerance (what is counted: within 1 %); an absolute figure that
@@ -138,7 +139,8 @@ def judge(claim: Claim, results: Results, scope: str) -> Judgement:
     tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie.
     arithmetic: contradicts itself where the seed's own numbers do not give what it says; where they do, the claim
     only repeats them.
-    One run of a core gives no verdict, except on what is counted.
+    One run of a core gives no verdict, except on what is counted; results that are missing, not finite or of no ratio are
+    not comparable, and in a trial of the pipeline nothing is.
     """
     measured, runs, reason = "", (), ""
     verdict = CONTRADICTS if claim.kind == "contradiction" else NOT_COMPARABLE
@@ -155,8 +157,10 @@ def judge(claim: Claim, results: Results, scope: str) -> Judgement:
             measured, runs = f"{m.amount} {m.bracket}{m.means}", m.runs
             verdict, reason = _verdict(claim, m)
             reason += f" Measured on {scope}."
-        except _Missing as missing:
-            reason = f"Not measured: {missing}."
+        except _Unfit as unfit:
+            reason = f"{unfit}."
+    if trial:
+        verdict, reason = NOT_COMPARABLE, f"{TRIAL.capitalize()}."
     return Judgement(claim, verdict, measured, " ".join(filter(None, (reason, claim.why))), runs)
 
 
@@ -208,13 +212,19 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
     """The value of a core, or how much less it has than another over their pairs, none left out in silence."""
     metric, groups = METRICS[name], []
     for c in filter(None, (core, than)):
-        groups.append({s.pair: s for s in results.get((c, name), [])})
-        if not groups[-1]:
-            raise _Missing(f"{name} of {c}")
-        if len(groups[-1]) < len(results[c, name]):
-            raise ValueError(f"two values of {name} of {c} have the same pair")
+        samples = results.get((c, name), [])
+        if not samples:
+            raise _Unfit(f"Not measured: {name} of {c}")
+        groups.append({s.pair: s for s in samples})
+        if len(groups[-1]) < len(samples):
+            raise _Unfit(f"Two values of {name} of {c} have the same pair")
+        if odd := [s.pair for s in samples if not np.isfinite(s.value)]:
+            raise _Unfit(f"Not a finite number: {name} of {c} in {', '.join(odd)}")
     if odd := groups[0].keys() ^ groups[-1].keys():
-        raise _Missing(f"{name} of both {core} and {than} in {', '.join(sorted(odd))}")
+        raise _Unfit(f"Not measured: {name} of both {core} and {than} in {', '.join(sorted(odd))}")
+    below = zip((core, than), groups, (operator.lt, operator.le)) if than and not metric.by_difference else ()
+    if odd := [f"{c} in {s.pair}" for c, group, is_below in below for s in group.values() if is_below(s.value, 0)]:
+        raise _Unfit(f"No ratio, since not above 0: {name} of {', '.join(odd)}")
     values = [np.array([group[pair].value for pair in groups[0]]) for group in groups]
     p, means = np.nan, ""
     if not than:
@@ -222,8 +232,8 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
         i = Interval(i.mean, *_possible(metric, False, i.low, i.high), i.n)
     else:
         ours, base = values
-        i = paired_difference(base, ours) if metric.unit == "share" else paired_saving(base, ours)
-        p = paired_p(base, ours) if metric.unit == "share" else paired_p(np.ones(i.n), ours / base)
+        i = paired_difference(base, ours) if metric.by_difference else paired_saving(base, ours)
+        p = paired_p(base, ours) if metric.by_difference else paired_p(np.ones(i.n), ours / base)
         means = ": " + " against ".join(_text(metric, False, v.mean()) for v in values)
     if metric.exact:
         i = Interval(i.mean, i.mean, i.mean, i.n)
@@ -251,43 +261,49 @@ def _possible(metric: Metric, relative: bool, *bounds: float) -> list[float]:
 def _text(metric: Metric, relative: bool, *values: float) -> str:
     """Numbers and their unit: "17.2 ms", "39 to 43 %"; a difference of shares is in points."""
     unit = metric.unit
-    if relative or unit == "share":
+    if unit == "share" or relative and not metric.by_difference:
         numbers = [f"{100 * v:.{2 if not relative else 0 if abs(v) >= 0.0995 else 1}f}" for v in values]
-        unit = "points" if relative and unit == "share" else "%"
+        unit = "points" if relative and metric.by_difference else "%"
+    elif relative:
+        numbers = [f"{v:.2g}" for v in values]
     else:
         numbers = [f"{v:,.0f}" if metric.exact or v >= 1000 else f"{v:.4g}" for v in values]
     return f"{' to '.join(numbers)} {unit}".strip()
 
 
 def headline(results: Results, a: str = "mamba_conv", b: str = "transformer", metrics: Sequence[str] = HEADLINE,
-             scope: str = "") -> list[Comparison]:
+             scope: str = "", trial: bool = False) -> list[Comparison]:
     """How a compares with b in each metric."""
-    return compare(results, [(a, b)], metrics, scope)
+    return compare(results, [(a, b)], metrics, scope, trial)
 
 
-def compare(results: Results, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], scope: str) -> list[Comparison]:
+def compare(results: Results, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], scope: str,
+            trial: bool = False) -> list[Comparison]:
     """How the cores of each pair compare in each metric: separated where the paired t test has p < 0.05 after Holm's
-    adjustment over all of them."""
+    adjustment over all of them. In a trial of the pipeline nothing is tested."""
     asked = [(a, b, name) for a, b in pairs for name in metrics]
-    measured = {}
+    measured: dict[tuple[str, str, str], _Measured | _Unfit] = {}
     for a, b, name in asked:
-        with suppress(_Missing):
+        try:
             measured[a, b, name] = _measure(results, name, a, b)
-    tested = [key for key, m in measured.items() if m.interval.n > 1 and not METRICS[key[2]].exact]
+        except _Unfit as unfit:
+            measured[a, b, name] = unfit
+    tested = [key for key, m in measured.items() if not (trial or isinstance(m, _Unfit) or METRICS[key[2]].exact)
+              and m.interval.n > 1]
     adjusted = dict(zip(tested, holm([measured[key].p for key in tested]).tolist())) if tested else {}
-    return [_comparison(*key, measured.get(key), adjusted.get(key), scope) for key in asked]
+    return [_comparison(*key, measured[key], adjusted.get(key), scope, trial) for key in asked]
 
 
-def _comparison(a: str, b: str, name: str, m: _Measured | None, p: float | None, scope: str) -> Comparison:
+def _comparison(a: str, b: str, name: str, m: _Measured | _Unfit, p: float | None, scope: str, trial: bool) -> Comparison:
     metric, winner = METRICS[name], None
-    if m is None:
-        sentence = f"No verdict on {metric.noun}: not measured for both {a} and {b} on {scope}."
+    if isinstance(m, _Unfit):
+        sentence = f"No verdict on {metric.noun}, {a} against {b}, on {scope}. {m}."
         return Comparison(name, a, b, None, None, "no verdict", None, sentence, (), scope)
     sentence = f"{a} {metric.verb} {m.amount} {metric.noun} than {b} {m.bracket} on {scope}"
     if metric.exact:
         outcome = "counted"
     elif p is None:
-        outcome, sentence = "no verdict", f"{sentence}: one {m.pair} gives no verdict"
+        outcome, sentence = "no verdict", f"{sentence}: {TRIAL if trial else f'one {m.pair}'} gives no verdict"
     elif p < 0.05:
         outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
     else:
@@ -301,10 +317,12 @@ def brief(comparison: Comparison) -> str:
     """A comparison in few words, without its scope: "4.5 % less loss on unseen sentences (2.9 to 6.1 %)"."""
     metric, i = METRICS[comparison.metric], comparison.interval
     if i is None:
-        return f"{metric.noun}: not measured"
+        return f"{metric.noun}: not compared"
     amount, span = _amount(metric, True, i)
     if i.n < 2 or metric.exact:
         span = "counted" if metric.exact else "one run, no verdict"
+    elif comparison.p is None:
+        span += "; no verdict"
     elif comparison.winner is None:
         span += f"; not separated, p = {comparison.p:.2g}"
     return f"{amount} {metric.noun} ({span})"

@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import Image
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ..data.audio import SAMPLE_RATE
+from ..files import write_atomic
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
-from ..records import Record, figures_root, write_atomic
+from ..records import Record, figures_root
 from .claims import METRICS, Comparison
-from .results import TIMES, Report, curve, said_share
+from .results import TIMES, Report, curve, medians, said_share, swept
 from .tables import MEASURES
 
 COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
@@ -31,6 +33,14 @@ def colour(core: str):
     return COLOURS.setdefault(core, sns.color_palette("colorblind")[len(COLOURS) % 10])
 
 
+def _logarithmic(axis: Axes, side: str) -> bool:
+    """Make a side, x or y, logarithmic, where anything that is drawn lies above 0 on it."""
+    possible = bool(np.isfinite(getattr(axis.dataLim, f"minpos{side}")))
+    if possible:
+        axis.set(**{f"{side}scale": "log"})
+    return possible
+
+
 def learning_curves(runs: dict[str, list[Record]], title: str) -> Figure:
     """Loss and accuracy of every run against training steps; one line a run, averaged over a pass of the clips."""
     figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(11, 4))
@@ -41,7 +51,8 @@ def learning_curves(runs: dict[str, list[Record]], title: str) -> Figure:
                 smooth = passes(values, clips)
                 axis.plot(np.arange(len(smooth)) + clips, smooth, color=colour(core), alpha=0.8,
                           label=f"{core} ({len(group)} seed{'s' * (len(group) > 1)})" if i == 0 else None)
-    loss.set(yscale="log", xlabel="training step", ylabel="cross-entropy per token (nats)")
+    _logarithmic(loss, "y")
+    loss.set(xlabel="training step", ylabel="cross-entropy per token (nats)")
     accuracy.set(xlabel="training step", ylabel="tokens right, teacher-forced (%)", ylim=(0, 102))
     loss.legend()
     figure.suptitle(title)
@@ -54,9 +65,9 @@ def step_parts(run: Record) -> Figure:
     cores, parts = list(run.result["parameters"]), TIMES[:4]
     for i, core in enumerate(cores):
         for j, part in enumerate(parts):
-            values = [median(p[core][part]) for p in run.result["processes"]]
+            values = medians(run, core, part)
             at = j + (i - (len(cores) - 1) / 2) * 0.25
-            axis.bar(at, median(values), 0.23, color=colour(core), alpha=0.75, label=core if j == 0 else None)
+            axis.bar(at, median(values or [np.nan]), 0.23, color=colour(core), alpha=0.75, label=core if j == 0 else None)
             axis.plot(np.full(len(values), at), values, "k.", markersize=4)
     axis.set_xticks(range(len(parts)), [p.removesuffix("_ms") for p in parts])
     axis.set(ylabel="milliseconds", title=f"One training step, size {run.result['size']}")
@@ -67,29 +78,30 @@ def step_parts(run: Record) -> Figure:
 def against_length(lengths: Record, memory: Record | None) -> Figure:
     """Training step, decoding of one frame, and memory against sequence length, both axes logarithmic; dots are processes."""
     figure, axes = plt.subplots(1, 3 if memory else 2, figsize=(13 if memory else 9, 4))
-    for core in lengths.result["processes"][0]:
+    for core in swept(lengths)[0]:
         for axis, part in zip(axes, ("step_ms", "decode_ms")):
             points = curve(lengths, core, part)
             axis.plot(list(points), [median(values) for values in points.values()], "-", color=colour(core), label=core)
             for frames, values in points.items():
                 axis.plot([frames] * len(values), values, ".", color=colour(core), markersize=4)
     for axis, title in zip(axes, ("training step (ms)", "decoding of one frame at that position (ms)")):
-        axis.set(xscale="log", yscale="log", xlabel="frames (75 a second)", title=title)
+        axis.set(xlabel="frames (75 a second)", title=title)
     if memory:
         for core, rows in memory.result["cores"].items():
             axes[2].plot([r["frames"] for r in rows], [r["train_peak"] / 1e6 for r in rows], "o-", color=colour(core),
                          label=f"{core}, training")
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
                          label=f"{core}, decoding")
-        axes[2].set(xscale="log", yscale="log", xlabel="frames (75 a second)", title="peak memory (MB)")
+        axes[2].set(xlabel="frames (75 a second)", title="peak memory (MB)")
         axes[2].legend(fontsize=8)
     axes[0].legend()
     for axis in axes:
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        for side in (axis.xaxis, axis.yaxis):
-            side.set_minor_locator(NullLocator())
-            side.set_major_formatter("{x:g}")
+        for name, digits in (("x", (1, 3)), ("y", (1, 2, 5))):
+            if _logarithmic(axis, name):
+                side = getattr(axis, f"{name}axis")
+                side.set_major_locator(LogLocator(subs=digits))
+                side.set_minor_locator(NullLocator())
+                side.set_major_formatter("{x:g}")
     return figure
 
 
@@ -212,10 +224,18 @@ def influences(runs: list[Record]) -> Figure:
     return figure
 
 
-def keep(figure: Figure, study: str, name: str) -> Image:
-    """Write a figure to figures/<study>/<name>.png, and hand on that picture to be shown, drawn once."""
+def picture(figure: Figure) -> Image:
+    """A figure as a picture to be shown; the figure is closed, so that nothing shows it a second time."""
     content = io.BytesIO()
-    figure.savefig(content, format="png")
-    plt.close(figure)
-    write_atomic(figures_root(study) / f"{name}.png", content.getvalue())
+    try:
+        figure.savefig(content, format="png")
+    finally:
+        plt.close(figure)
     return Image(content.getvalue())
+
+
+def keep(figure: Figure, study: str, name: str) -> Image:
+    """The picture of a figure, written to figures/<study>/<name>.png too."""
+    shown = picture(figure)
+    write_atomic(figures_root(study) / f"{name}.png", shown.data)
+    return shown

@@ -11,7 +11,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from ..data.audio import SAMPLE_RATE, flac
-from ..records import write_atomic
+from ..files import write_atomic
 
 NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$")  # a cell of a column of numbers: short, and begins like one
 SHOWN = {"text/plain", "text/html", "image/png"}        # what an output of a notebook may be, and the tags of its HTML:

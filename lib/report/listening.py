@@ -1,9 +1,9 @@
 """The sounds of a sentence side by side: ground truth, codec, and every core in every regime."""
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, display
 from safetensors.numpy import load
@@ -11,9 +11,9 @@ from safetensors.numpy import load
 from ..data.audio import read_flac
 from ..data.corpus import Clip, Corpus
 from ..data.tokens import Tokens
-from ..generate import CODES, sound_file
-from ..records import file_name
-from ..speaker import read_checkpoint
+from ..files import file_name
+from ..measuring.listening import CODES, sound_file
+from ..speaking.speaker import read_checkpoint
 from . import figures
 from .html import audio
 from .results import Report
@@ -25,7 +25,7 @@ def waves(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> dict[st
     named |= {"codec": corpus.sound(tokens.codes, tokens.codec)}
     for core, regime, runs in report.regimes():
         heard = report.heard.get(runs[0].name)
-        if heard:
+        if heard and sound_file(clip.id) in heard.files:
             named[_name(core, regime)] = read_flac(heard.file(sound_file(clip.id)).read_bytes())
     return named
 
@@ -35,8 +35,9 @@ def codes(report: Report, clip: Clip, tokens: Tokens) -> dict[str, np.ndarray]:
     named = {"corpus": tokens.codes}
     for core, regime, runs in report.regimes():
         heard = report.heard.get(runs[0].name)
-        if heard:
-            named[_name(core, regime)] = load(heard.file(CODES).read_bytes())[file_name(clip.id)]
+        said = load(heard.file(CODES).read_bytes()) if heard else {}
+        if file_name(clip.id) in said:
+            named[_name(core, regime)] = said[file_name(clip.id)]
     return named
 
 
@@ -65,28 +66,51 @@ def players(sounds: dict[str, np.ndarray], text: str) -> str:
 def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Corpus) -> widgets.Widget:
     """Choose a sentence, a core and a regime; see and hear it beside the ground truth and the codec's round trip."""
     sentence = widgets.Dropdown(options=[(c.text, i) for i, c in enumerate(clips)], description="sentence")
-    core = widgets.Dropdown(options=list(report.causal), description="core")
+    core = widgets.Dropdown(options=list(dict.fromkeys(core for core, _, _ in report.regimes())), description="core")
     regime = widgets.Dropdown(options=["causal", "as reported"], description="regime")
-    output = widgets.Output()
+    controls, output = (sentence, core, regime), widgets.Output()
 
-    def show(_=None) -> None:
-        i = sentence.value
-        everything = waves(report, clips[i], tokens[i], corpus)
+    def chosen() -> tuple:
+        clip = clips[sentence.value]
+        everything = waves(report, clip, tokens[sentence.value], corpus)
         name = _name(core.value, regime.value)
-        output.clear_output(wait=True)
-        with output:
-            if name not in everything:
-                print(f"{core.value} has no run in the regime {regime.value}")
-                return
-            chosen = {k: everything[k] for k in ("speech", "codec", name) if k in everything}
-            figure = figures.sounds(chosen, clips[i].text)
-            display(figure, HTML(players(chosen, clips[i].text)))
-            plt.close(figure)
+        if name not in everything:
+            raise ValueError(f"{core.value} did not say this in the regime {regime.value}")
+        sounds = {k: everything[k] for k in ("speech", "codec", name) if k in everything}
+        return figures.picture(figures.sounds(sounds, clip.text)), HTML(players(sounds, clip.text))
 
-    for control in (sentence, core, regime):
-        control.observe(show, "value")
-    show()
-    return widgets.VBox([sentence, core, regime, output])
+    for control in controls:
+        control.observe(lambda _: _answer(output, controls, "drawing …", chosen), "value")
+    _answer(output, controls, "drawing …", chosen)
+    return widgets.VBox([*controls, output])
+
+
+def _answer(output: widgets.Output, controls: tuple[widgets.Widget, ...], waiting: str, work: Callable[[], tuple]) -> None:
+    """Show what `work` gives, or in one line what it raises; until then the controls are disabled, and a button among them
+    and the output say what is waited for."""
+    labels = {control: control.description for control in controls if isinstance(control, widgets.Button)}
+    for control in controls:
+        control.disabled = True
+    for button in labels:
+        button.description = waiting
+    output.clear_output()
+    with output:
+        print(waiting)
+    try:
+        shown = work()
+    except (Exception, KeyboardInterrupt) as error:
+        words = str(error).split()
+        if not (words and isinstance(error, ValueError)):               # whose words say enough
+            words.insert(0, type(error).__name__)
+        shown = (HTML(f"<p>{escape(' '.join(words))}</p>"),)
+    finally:
+        for control in controls:
+            control.disabled = False
+        for button, label in labels.items():
+            button.description = label
+    output.clear_output(wait=True)
+    with output:
+        display(*shown)
 
 
 def text_box(files: dict[str, Path]) -> widgets.Widget:
@@ -97,15 +121,8 @@ def text_box(files: dict[str, Path]) -> widgets.Widget:
     core = widgets.Dropdown(options=list(files), description="core")
     button, output = widgets.Button(description="Speak"), widgets.Output()
 
-    def say(_=None) -> None:
-        output.clear_output(wait=True)
-        with output:
-            try:
-                wave = read_checkpoint(files[core.value]).say(text.value)
-            except ValueError as error:
-                print(error)
-                return
-            display(HTML(players({core.value: wave}, text.value)))
+    def said() -> tuple:
+        return (HTML(players({core.value: read_checkpoint(files[core.value]).say(text.value)}, text.value)),)
 
-    button.on_click(say)
+    button.on_click(lambda _: _answer(output, (text, core, button), "speaking …", said))
     return widgets.VBox([widgets.HBox([text, core, button]), output])

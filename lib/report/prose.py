@@ -4,34 +4,65 @@ from html import escape
 from itertools import combinations
 from statistics import median
 
-from ..config import PARTS
+import numpy as np
+
+from ..config import PARTS, Study
 from ..metrics.stats import crossings
 from ..records import Record
-from .claims import (CONTRADICTS, NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, Comparison, Judgement, Results, headline,
-                     judge, load_claims, summary)
-from .results import Report, curve, said_share, step_samples
+from .claims import (
+    CONTRADICTS,
+    HEADLINE,
+    NOT_COMPARABLE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    TRIAL,
+    Comparison,
+    Judgement,
+    Results,
+    headline,
+    judge,
+    load_claims,
+    summary,
+)
+from .results import Report, command, curve, medians, said_share, step_samples, swept
 
 UNEQUAL = 1.5       # times farther from its floor than another core, from which on implementations are compared
 SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over lengths
 
 
+def banner(study: Study) -> str:
+    """What stands above everything in the report of a trial, as HTML."""
+    return (f'<p class="banner"><strong>This is {TRIAL}.</strong> Study {escape(study.name)} is so small that its numbers '
+            "mean nothing: they are shown, and nothing is judged by them.</p>")
+
+
+def absent(study: Study, notebook: str) -> str:
+    """What stands where a notebook's results would."""
+    return f"Not measured here: run {command(study, [notebook])}."
+
+
 def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of {report.corpus.result['speech']}; "
-            f"cost at {s.frames} frames)")
+    return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of "
+            f"{report.corpus.result['speech']}; cost at {s.frames} frames)")
 
 
 def _sweep_scope(report: Report) -> str:
     run = report.lengths
-    longest = max(row["frames"] for row in next(iter(run.result["processes"][0].values())))
+    longest = max(swept(run)[1], default=0)
     return f"{device(run)} at size {run.result['size']}, batch 1 (random codes of up to {longest:,} frames)"
+
+
+def comparisons(report: Report, samples: Results) -> list[Comparison]:
+    """The headline: how the hybrid compares with the transformer; none where one of them was not measured at all."""
+    return _compared(report, samples, HEADLINE, scope(report))
 
 
 def judgements(report: Report, samples: Results) -> list[Judgement]:
     """Every claim of the seed report judged, each with the scope that its metric was measured in."""
     usual, sweep = scope(report), _sweep_scope(report) if report.lengths else ""
-    return [judge(c, samples, sweep if c.metric in SWEPT else usual) for c in load_claims()]
+    return [judge(c, samples, sweep if c.metric in SWEPT else usual, report.study.trial) for c in load_claims()]
 
 
 def device(run: Record) -> str:
@@ -44,27 +75,40 @@ def matched(report: Report) -> list[Comparison]:
     """The comparisons in which all cores have the same number of parameters."""
     run = report.steps_matched
     where = f"{device(run)} at size {run.result['size']}, batch 1 (random codes of {report.study.frames} frames)"
-    return headline(step_samples(run), metrics=("core_parameters", "step_ms", "decode_ms"), scope=where)
+    return _compared(report, step_samples(run), ("core_parameters", "step_ms", "decode_ms"), where)
+
+
+def _compared(report: Report, samples: Results, metrics: Sequence[str], scope: str) -> list[Comparison]:
+    measured = {core for core, _ in samples}
+    found = headline(samples, metrics=metrics, scope=scope, trial=report.study.trial)
+    return [c for c in found if {c.a, c.b} <= measured]
 
 
 def answer(report: Report, comparisons: list[Comparison], judged: list[Judgement]) -> list[str]:
     """Does the hybrid win? The paragraphs of the summary."""
     counts = {v: sum(j.verdict == v for j in judged) for v in (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, CONTRADICTS)}
-    words = [summary(comparisons)]
+    words = []
+    if not comparisons:
+        words.append("The hybrid and the transformer were not both measured: nothing is compared.")
+    elif not report.study.trial:
+        words.append(summary(comparisons))
     cores = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
     if len(cores) > 1 and max(cores.values()) > 1.02 * min(cores.values()):
         most, least = max(cores, key=cores.get), min(cores, key=cores.get)
+        times = f", {cores[most] / cores[least]:.1f} times fewer" if cores[least] else ""
         words.append(f"At size {report.study.size} the cores are of unequal size: {most} has {cores[most]:,} parameters, "
-                     f"{least} {cores[least]:,}, {cores[most] / cores[least]:.1f} times fewer. What follows from size alone "
-                     "(parameters, memory, part of the time) says nothing about the architecture.")
-    if report.steps_matched:
-        words.append(f"With equal parameters: {' '.join(c.sentence for c in matched(report))}")
-    if report.lengths:
-        words.append(f"Against length, at size {report.lengths.result['size']}: "
-                     + " ".join(crossovers(report.lengths, ("transformer", "mamba_conv"))))
-    words.append(f"Of the {len(judged)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
-                 f"{counts[NOT_REPRODUCED]} are not, {counts[CONTRADICTS]} contradict the report itself, and "
-                 f"{counts[NOT_COMPARABLE]} cannot be compared.")
+                     f"{least} {cores[least]:,}{times}. What follows from size alone (parameters, memory, part of the time) "
+                     "says nothing about the architecture.")
+    if report.steps_matched and (equal := matched(report)):
+        words.append(f"With equal parameters: {' '.join(c.sentence for c in equal)}")
+    if report.lengths and not report.study.trial and (crossed := crossovers(report.lengths, ("transformer", "mamba_conv"))):
+        words.append(f"Against length, at size {report.lengths.result['size']}: {' '.join(crossed)}")
+    if report.study.trial:
+        words.append(f"None of the {len(judged)} claims of the seed report is judged by {TRIAL}.")
+    else:
+        words.append(f"Of the {len(judged)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
+                     f"{counts[NOT_REPRODUCED]} are not, {counts[CONTRADICTS]} contradict the report itself, and "
+                     f"{counts[NOT_COMPARABLE]} cannot be compared.")
     words += leak_sentences(report)
     return words
 
@@ -86,17 +130,20 @@ def leak_sentences(report: Report) -> list[str]:
 def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
     """For each pair of cores the length at which the faster one changes for the last time, with its range over
     processes."""
-    cores = [core for core in run.result["processes"][0] if core in cores or not cores]
+    cores = [core for core in swept(run)[0] if core in cores or not cores]
     return [f"{noun}, {a} against {b}: {_crossover(a, b, curve(run, a, part), curve(run, b, part))}."
             for part, noun in (("step_ms", "Training step"), ("decode_ms", "Decoding of one frame"))
             for a, b in combinations(cores, 2)]
 
 
 def _crossover(a: str, b: str, ours: dict[int, list[float]], theirs: dict[int, list[float]]) -> str:
-    processes = list(zip(zip(*ours.values()), zip(*theirs.values()), strict=True))     # (times of a, times of b) of each
-    found = [crossings(list(ours), *times) for times in processes]
+    both = [frames for frames in ours if frames in theirs]
+    processes = list(zip(zip(*(ours[n] for n in both)), zip(*(theirs[n] for n in both))))   # (times of a, times of b) of each
+    if not processes or not all(0 < ms < np.inf for times in processes for ms in (*times[0], *times[1])):
+        return "not comparable: a time is missing or not above 0"
+    found = [crossings(both, *times) for times in processes]
     faster = {a if x[-1] <= y[-1] else b for x, y in processes}
-    last, longest = [lengths[-1] for lengths in found if lengths], f"{max(ours):,} frames"
+    last, longest = [lengths[-1] for lengths in found if lengths], f"{both[-1]:,} frames"
     words = f"no crossover up to {longest}"
     if last:
         spread = f"{min(last):,.0f} to {max(last):,.0f} over {len(last)} processes" if len(last) > 1 else "one process"
@@ -111,10 +158,10 @@ def _crossover(a: str, b: str, ours: dict[int, list[float]], theirs: dict[int, l
 def first_audio(run: Record) -> str:
     """How long it takes from a text to sound, and what of that is the codec's."""
     words, sound = f"From the text in hand to the first samples of sound, size {run.result['size']}", run.result.get("sound")
-    if not sound:
+    waits = ", ".join(f"{core} {median(times):.1f} ms" for core in run.result["parameters"]
+                      if (times := medians(run, core, "first_audio_ms")))
+    if not (sound and waits):
         return f"{words}: not measured."
-    waits = ", ".join(f"{core} {median(median(p[core]['first_audio_ms']) for p in run.result['processes']):.1f} ms"
-                      for core in run.result["parameters"])
     way = (f"gives samples as frame {sound['frames']} arrives" if sound["streams"]
            else "does not stream: its first frame is decoded as a whole")
     return (f"{words}: {waits}. Of that {median(map(median, sound['ms'])):.1f} ms are the codec's; codec {sound['codec']} "
@@ -143,7 +190,7 @@ def limits(report: Report) -> list[str]:
     """What this study cannot say."""
     s, corpus = report.study, report.corpus.result
     language = corpus["language"] or "not named"
-    seeds = min(len(runs) for runs in report.causal.values())
+    seeds = min(map(len, report.causal.values()), default=0)
     clips = "One memorised clip shows" if s.clips == 1 else f"{s.clips} memorised clips show"
     speech = report.speech.get("headline")
     new = "of new text only the study of speech says anything" if speech else "nothing here is about speech for new text"
@@ -151,7 +198,7 @@ def limits(report: Report) -> list[str]:
              f"The speech is {corpus['speech']}, {'voice ' + corpus['voice'] if 'voice' in corpus else 'language ' + language}; "
              + (f"its codes are those of codec {report.codec_quality.result['codec']}, which sets the ceiling of every sound."
                 if report.codec_quality else "the codec that made its codes was not measured."),
-             f"{seeds} seed{'s' * (seeds > 1)} for each causal core" + (": wide intervals." if seeds > 1 else ": no verdict.")
+             f"{seeds} seed{'s' * (seeds != 1)} for each causal core" + (": wide intervals." if seeds > 1 else ": no verdict.")
              + " One seed as reported: numbers, no verdict.",
              "The seed's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
              "Of memorising, learning rate and schedule are the seed's for every core; none was tuned."]
@@ -178,7 +225,7 @@ def paragraphs(texts: Sequence[str]) -> str:
 
 
 def bullets(texts: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(t)}</li>" for t in texts) + "</ul>"
+    return "<ul>" + "".join(f"<li>{escape(t)}</li>" for t in texts) + "</ul>" if texts else ""
 
 
 def heading(text: str, note: str) -> str:

@@ -17,8 +17,10 @@ import tempfile
 from pathlib import Path
 
 from ..config import REPOSITORY, Study, study
-from ..records import figures_root, noted, write_atomic
-from . import choice, claims, prose, results, speech
+from ..files import write_atomic
+from ..records import figures_root, noted
+from . import choice, prose, results, speech
+from .claims import TRIAL, Results
 
 TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
@@ -27,8 +29,10 @@ LARGEST_REPORT, LARGEST = 20e6, 45e6
 
 
 def publish(chosen: Study) -> Path:
-    """Fill figures/reference/ anew; the old one stays until the new one is whole."""
-    source, report = figures_root(chosen.label), results.read(chosen)
+    """Fill figures/reference/ anew; the old one stays until the new one is whole. A trial of the pipeline is refused."""
+    if chosen.trial:
+        raise ValueError(f"study {chosen.name} is {TRIAL}, its numbers mean nothing: publish another (make reference STUDY=standard)")
+    source, report = figures_root(chosen.label), results.read(chosen, "corpus", "train", "listen")
     if not (source / "report.html").exists():
         raise ValueError(f"{source / 'report.html'} is missing: run the study first (make report STUDY={chosen.name})")
     samples = results.results(report) | (speech.results(report) if "headline" in report.said else {})
@@ -62,7 +66,7 @@ def publish(chosen: Study) -> Path:
     return TARGET
 
 
-def _csv(samples: claims.Results) -> str:
+def _csv(samples: Results) -> str:
     """Every result as core, metric, value, pair, run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -72,18 +76,20 @@ def _csv(samples: claims.Results) -> str:
     return out.getvalue()
 
 
-def _update_readme(chosen: Study, report: results.Report, samples: claims.Results) -> None:
+def _update_readme(chosen: Study, report: results.Report, samples: Results) -> None:
     text = README.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
-    comparisons = claims.headline(samples, scope=prose.scope(report))
+    comparisons = prose.comparisons(report, samples)
     paragraphs = prose.answer(report, comparisons, prose.judgements(report, samples))
     rows = [f"- {c.sentence}" for c in comparisons]
     uses = "\n".join(f"- {words}" for words in choice.sentences(report))
     told = speech.answer(report)
-    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told, "Which core for which use (mean and 95 % interval of each):", uses, *(["![How the cores compare on sentences never "
-                        "heard, with 95 % intervals](figures/reference/verdict_speech.png)"] if told else []), "![How far the hybrid is ahead of the "
-                        "Transformer, with 95 % intervals](figures/reference/verdict.png)", *paragraphs, "\n".join(rows)])
+    spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.png)"
+    costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.png)"
+    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told,
+                        "Which core for which use (mean and 95 % interval of each):", uses, *([spoken] if told else []), costs,
+                        *paragraphs, "\n".join(rows)])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
 

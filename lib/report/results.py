@@ -1,10 +1,12 @@
 """From run records to results: every number of the report as samples that name the run they come from."""
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 
-from ..config import Study
+from ..config import EMBEDDED, Study
 from ..metrics.stats import exponent
 from ..records import Record, noted
 from .claims import Results, Sample
@@ -42,8 +44,17 @@ class Report:
                 for core, runs in group.items()]
 
 
-def read(study: Study) -> Report:
-    """The report's runs, from the study's manifest."""
+# What a notebook may need of a study: whether a report has it, what is said where it has not, and who makes it.
+NEEDS: dict[str, tuple[Callable[[Report], object], str, tuple[str, ...]]] = {
+    "corpus": (lambda report: report.corpus, "no corpus has been prepared", ("01",)),
+    "train": (Report.regimes, "no core has been trained", ("02", "03", "04")),
+    "listen": (lambda report: all(runs[0].name in report.heard for _, _, runs in report.regimes()),
+               "not every core has been heard", ("06",)),
+}
+
+
+def read(study: Study, *needed: str) -> Report:
+    """The report's runs, from the study's manifest; ValueError says what to run first where something needed is absent."""
     report = Report(study)
     for role, runs in noted(study.label).items():
         kind, _, part = role.partition("/")
@@ -57,7 +68,22 @@ def read(study: Study) -> Report:
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])
+    absent = [NEEDS[name] for name in needed if not NEEDS[name][0](report)]
+    if absent:
+        notebooks = [notebook for _, _, makers in absent for notebook in makers]
+        raise ValueError(f"{' and '.join(words for _, words, _ in absent)} in study {study.label} yet: "
+                         f"run {command(study, notebooks)}")
     return report
+
+
+def command(study: Study, notebooks: Sequence[str]) -> str:
+    """How to run some notebooks, given in order, of a study: "notebooks 02 to 04 first (python -m lib.run ...)"."""
+    named = ", ".join(notebooks)
+    if len(notebooks) > 1 and int(notebooks[-1]) - int(notebooks[0]) == len(notebooks) - 1:
+        named = f"{notebooks[0]} to {notebooks[-1]}"
+    corpus = "" if study.corpus == EMBEDDED else f" --corpus {shlex.quote(study.corpus)}"
+    return (f"notebook{'s' * (len(notebooks) > 1)} {named} first "
+            f"(python -m lib.run --study {study.name}{corpus} --only {' '.join(notebooks)})")
 
 
 def of_runs(study: Study, runs: list[Record]) -> Report:
@@ -65,6 +91,14 @@ def of_runs(study: Study, runs: list[Record]) -> Report:
     report = Report(study)
     _add_training(report, runs)
     return report
+
+
+def by_regime(runs: list[Record]) -> dict[str, list[Record]]:
+    """Training runs by the regime of their model."""
+    out: dict[str, list[Record]] = {}
+    for run in runs:
+        out.setdefault(run.identity["config"]["model"]["regime"], []).append(run)
+    return out
 
 
 def _add_training(report: Report, runs: list[Record]) -> None:
@@ -118,16 +152,21 @@ def results(report: Report) -> Results:
 def step_samples(run: Record) -> Results:
     """Headline timings: the median of each process, and what was counted."""
     out: Results = {}
-    for core, count in run.result["parameters"].items():
-        out[core, "parameters"] = [Sample(count, "model 0", run.name)]
-        out[core, "core_parameters"] = [Sample(run.result["core_parameters"][core], "model 0", run.name)]
+    for metric in ("parameters", "core_parameters"):
+        out |= {(core, metric): [Sample(count, "model 0", run.name)] for core, count in run.result[metric].items()}
     for i, process in enumerate(run.result["processes"]):
         for core, parts in process.items():
-            middle = {part: median(parts[part]) for part in TIMES if part in parts}
+            middle = {part: median(parts[part]) for part in TIMES if parts.get(part)}
             for part, ms in middle.items():
                 out.setdefault((core, part), []).append(Sample(ms, f"process {i}", run.name))
-            out.setdefault((core, "steps_per_s"), []).append(Sample(1e3 / middle["step_ms"], f"process {i}", run.name))
+            if middle.get("step_ms"):
+                out.setdefault((core, "steps_per_s"), []).append(Sample(1e3 / middle["step_ms"], f"process {i}", run.name))
     return out
+
+
+def medians(run: Record, core: str, part: str) -> list[float]:
+    """The median of each process of a `steps` run; none where the core or the part was not measured."""
+    return [s.value for s in step_samples(run).get((core, part), [])]
 
 
 def memorised_ids(run: Record, heard: Record) -> set[str]:
@@ -142,15 +181,24 @@ def said_share(run: Record, heard: Record) -> float:
 
 
 def curve(run: Record, core: str, part: str) -> dict[int, list[float]]:
-    """Length -> the median of each process, of a `lengths` run."""
+    """Length -> the median of each process, of a `lengths` run; empty where the core was not measured."""
     points: dict[int, list[float]] = {}
     for process in run.result["processes"]:
-        for row in process[core]:
-            points.setdefault(row["frames"], []).append(median(row[part]))
+        for row in process.get(core, []):
+            points.setdefault(row["frames"], []).append(median(row[part] or [np.nan]))
     return dict(sorted(points.items()))
 
 
+def swept(run: Record) -> tuple[list[str], list[int]]:
+    """The cores of a `lengths` run, and its lengths, rising."""
+    rows = [(core, row["frames"]) for process in run.result["processes"] for core, of_core in process.items() for row in of_core]
+    return list(dict.fromkeys(core for core, _ in rows)), sorted({frames for _, frames in rows})
+
+
 def exponents(run: Record, core: str, part: str, longest: int = 3) -> list[float]:
-    """For each process the exponent of time against length over the `longest` greatest lengths; none for one length."""
-    frames, times = zip(*list(curve(run, core, part).items())[-longest:])
-    return [exponent(frames, process) for process in zip(*times)] if len(frames) > 1 else []
+    """For each process the exponent of time against length over the `longest` greatest lengths, nan where no power law
+    goes through its times; none for fewer than two lengths."""
+    points = list(curve(run, core, part).items())[-longest:]
+    frames, times = [n for n, _ in points], [values for _, values in points]
+    return [exponent(frames, process) if all(0 < ms < np.inf for ms in process) else np.nan
+            for process in zip(*times)] if len(points) > 1 else []

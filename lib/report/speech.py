@@ -5,18 +5,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from ..config import CONDITIONING, SPREAD, WIDTHS
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
-from ..generate import sound_file
-from ..metrics.stats import Interval, t_interval
+from ..measuring.listening import sound_file
+from ..metrics.stats import finite_interval
 from ..records import Record
 from .claims import METRICS, Comparison, Results, Sample, brief, compare
 from .figures import colour
 from .listening import players
 from .prose import device, matched
-from .results import Report, step_samples
+from .results import Report, medians
 
 HEADLINE = ("phoneme_error_given", "phoneme_error_predicted", "held_out_loss")
 
@@ -29,11 +30,12 @@ def error(rows: pd.DataFrame) -> float:
 def runs(report: Report) -> pd.DataFrame:
     """A line for each run that was listened to and each kind of durations: what it was, and how well it says the test
     sentences; `validation` is its phoneme error on the validation sentences."""
-    trained = {run.name: run for group in report.speech.values() for run in group}
-    out = []
+    trained, out = {run.name: run for group in report.speech.values() for run in group}, []
     for part, group in report.said.items():
         for said in group:
-            run, config = trained[said.result["train"]], said.result["config"]
+            run, config = trained.get(said.result["train"]), said.result["config"]
+            if run is None:             # trained anew since, and not listened to yet
+                continue
             rows = pd.DataFrame(said.result["rows"])
             for durations, spoken in rows.groupby("durations", sort=False):
                 test = spoken[spoken.split == "test"]
@@ -43,9 +45,12 @@ def runs(report: Report) -> pd.DataFrame:
                     "error": error(test), "validation": error(spoken[spoken.split == "validation"]),
                     "mcd_db": test.mcd_db.mean(), "f0_cents": test.f0_cents.mean(), "ended": test.ended.mean(),
                     "loss": run.result["test"]["loss"], "accuracy": np.mean(run.result["test"]["per_codebook"]),
-                    "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]), "frames": sum(run.result["frames"]),
+                    "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]),
+                    "frames": sum(run.result["frames"]),
                     "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name})
-    return pd.DataFrame(out)
+    return pd.DataFrame(out, columns=["part", "core", "size", "conditioning", "units", "steps", "seed", "rate", "durations", "error",
+                                      "validation", "mcd_db", "f0_cents", "ended", "loss", "accuracy", "parameters", "cpu_s",
+                                      "frames", "shuffled", "run", "said"])
 
 
 def results(report: Report, part: str = "headline") -> Results:
@@ -69,7 +74,8 @@ def long_texts(report: Report) -> pd.DataFrame:
     seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
     return pd.DataFrame([
         {"core": run.result["core"] + (f", window {row['window']}" if row["window"] else ""), "of": run.result["core"],
-         "seed": seeds[run.result["train"]], "run": run.name, **row} for run in report.longer for row in run.result["lengths"]],
+         "seed": seeds[run.result["train"]], "run": run.name, **row}
+        for run in report.longer if run.result["train"] in seeds for row in run.result["lengths"]],
         columns=["core", "of", "seed", "run", "seconds", "window", "texts", "frames", "said", "error", "ceiling"])
 
 
@@ -96,11 +102,14 @@ def protocol(report: Report) -> str:
 
 
 def comparisons(report: Report) -> list[Comparison]:
-    """The headline's comparisons, adjusted together: each core against the transformer, and against the control."""
+    """The headline's comparisons, adjusted together: each core that was heard against the transformer, and against the
+    control."""
+    samples = results(report)
+    heard = {core for core, _ in samples}
     cores = [core for core in report.study.speech_cores if core != "transformer"]
     pairs = [(core, "transformer") for core in cores]
-    pairs += [(core, "pointwise") for core in cores if core != "pointwise" and "pointwise" in cores]
-    return compare(results(report), pairs, HEADLINE, scope(report))
+    pairs += [(core, "pointwise") for core in cores if core != "pointwise"]
+    return compare(samples, [pair for pair in pairs if heard.issuperset(pair)], HEADLINE, scope(report), report.study.trial)
 
 
 def long_comparisons(report: Report) -> list[Comparison]:
@@ -108,7 +117,7 @@ def long_comparisons(report: Report) -> list[Comparison]:
     said = list(dict.fromkeys(long_texts(report).core))
     others = [core for core in said if core.partition(",")[0] == "transformer"]
     pairs = [(core, other) for other in others for core in said if core not in others]
-    return compare(results(report), pairs, ("phoneme_error_long",), scope(report))
+    return compare(results(report), pairs, ("phoneme_error_long",), scope(report), report.study.trial)
 
 
 def answer(report: Report) -> list[str]:
@@ -119,12 +128,15 @@ def answer(report: Report) -> list[str]:
     words = [protocol(report)]
     for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
         words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
+    if report.study.trial:
+        return words
     found = comparisons(report) + long_comparisons(report)
     for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
         chosen = [c for c in found if (c.a, c.b) == ("mamba_conv", b)]
         words.append(f"{title} mamba_conv against {b}, with equal parameters ({scope(report)}; 95 % intervals): "
                      + "; ".join(map(brief, chosen)) + f". {_ahead(chosen, b)}"
-                     + (_price(report) if b == "transformer" else ""))
+                     + (_price(report) if b == "transformer" else "") if chosen else
+                     f"{title} mamba_conv and {b} were not both measured.")
     if report.longer:
         windowed = [c for c in found if c.a == "mamba_conv" and c.b.startswith("transformer, ")]
         words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
@@ -137,8 +149,8 @@ def answer(report: Report) -> list[str]:
 
 
 def _means(samples: Results, metric: str) -> str:
-    return ", ".join(f"{core} {_share(t_interval([s.value for s in of_core]))}"
-                     for (core, name), of_core in samples.items() if name == metric)
+    return ", ".join(f"{core} {_share([s.value for s in of_core])}"
+                     for (core, name), of_core in samples.items() if name == metric) or "not measured"
 
 
 def _ahead(found: list[Comparison], b: str) -> str:
@@ -150,15 +162,19 @@ def _ahead(found: list[Comparison], b: str) -> str:
 
 def _price(report: Report) -> str:
     """What the hybrid costs beside the transformer, parameters equal."""
-    if not report.steps_matched:
+    run = report.steps_matched
+    found = [c for c in matched(report) if not METRICS[c.metric].exact] if run else []
+    if not found:
         return ""
-    run, found = report.steps_matched, [c for c in matched(report) if not METRICS[c.metric].exact]
     return (f" Its cost at size {run.result['size']} and {report.study.frames} frames, on {device(run)}: "
             + "; ".join(map(brief, found)) + ".")
 
 
-def _share(i: Interval) -> str:
-    """A mean share and its interval, in %."""
+def _share(values: ArrayLike) -> str:
+    """The mean of shares, a seed each, and its interval, in %."""
+    i = finite_interval(values)
+    if i is None:
+        return "not measured"
     if i.n < 2:
         return f"{100 * i.mean:.1f} % (one seed)"
     return f"{100 * i.mean:.1f} % ({100 * max(0, i.low):.1f} to {100 * i.high:.1f}, n = {i.n})"
@@ -167,33 +183,40 @@ def _share(i: Interval) -> str:
 def headline_table(report: Report) -> pd.DataFrame:
     """Mean over seeds, with 95 % intervals, of every core; the bounds below."""
     table, out = runs(report), []
+    table = table[table.part == "headline"]
     for core in report.study.speech_cores:
-        mine = table[(table.core == core) & (table.part == "headline")]
+        mine = table[table.core == core]
+        given = mine[mine.durations == "given"]
+        if given.empty:
+            continue
         row = {"core": core}
         for durations in ("given", "predicted"):
-            row[f"phoneme error, {durations} durations"] = _share(t_interval(mine[mine.durations == durations].error))
-        given = mine[mine.durations == "given"]
+            row[f"phoneme error, {durations} durations"] = _share(mine[mine.durations == durations].error)
         for column, label, digits in (("mcd_db", "mel-cepstral distortion, dB", 2), ("f0_cents", "F0 error, cents", 0),
                                       ("loss", "held-out loss", 3), ("accuracy", "held-out accuracy", 3)):
             row[label] = f"{given[column].mean():.{digits}f}"
         out.append({**row, "learning rate": f"{given.rate.iloc[0]:g}", "ended by itself": f"{given.ended.mean():.0%}",
                     "training, CPU min": f"{given.cpu_s.mean() / 60:.1f}"})
-    for name, rows in pd.DataFrame(report.bounds.result["rows"]).groupby("what", sort=False):
+    bounds = pd.DataFrame(report.bounds.result["rows"] if report.bounds else [],
+                          columns=["what", "errors", "phonemes", "mcd_db", "f0_cents"])
+    for name, rows in bounds.groupby("what", sort=False):
         label = {"speech": "the speech itself", "codec": "after the codec", "untrained": "an untrained model"}[name]
         out.append({"core": label, "phoneme error, given durations": f"{100 * error(rows):.1f} %",
                     "mel-cepstral distortion, dB": f"{rows.mcd_db.mean():.2f}", "F0 error, cents": f"{rows.f0_cents.mean():.0f}"})
-    shuffled = table[table.part == "headline"].groupby("core").shuffled.mean().mean()
+    shuffled = table.groupby("core").shuffled.mean().mean()
     out.append({"core": "what was said for another sentence", "phoneme error, given durations": f"{100 * shuffled:.1f} %"})
     return pd.DataFrame(out).fillna("")
 
 
 def rates_table(report: Report) -> pd.DataFrame:
-    """Validation loss of each core, and size, at each learning rate it chose from."""
+    """Validation loss of each core, and size, at each learning rate it chose from; of a run that diverged it is no number."""
     rows = [{**{k: r.identity["config"]["model"][k] for k in ("core", "size")}, "rate": r.identity["config"]["learning_rate"],
-             "loss": r.result["validation"][-1]["loss"]} for r in report.speech.get("rates", [])]
+             "loss": np.nan_to_num(r.result["validation"][-1]["loss"], nan=np.inf)} for r in report.speech.get("rates", [])]
+    if not rows:
+        return pd.DataFrame(columns=["core", "size", "chosen"])
     table = pd.DataFrame(rows).pivot_table(index=["core", "size"], columns="rate", values="loss", sort=False)
     best = table.idxmin(axis=1)
-    table = table.map("{:.3f}".format)
+    table = table.map(lambda loss: "not tried" if np.isnan(loss) else "diverged" if np.isinf(loss) else f"{loss:.3f}")
     table.columns = [f"{rate:g}" for rate in table.columns]
     return table.assign(chosen=[f"{rate:g}" for rate in best]).reset_index()
 
@@ -213,7 +236,8 @@ def runs_table(report: Report) -> pd.DataFrame:
     return pd.DataFrame([{
         "part": r.part, "core": r.core, "size": r.size, "conditioning": r.conditioning, "units": r.units, "steps": r.steps,
         "seed": r.seed, "learning rate": f"{r.rate:g}", "durations": r.durations or "its own",
-        "phoneme error": f"{100 * r.error:.1f} %", "on validation": "not measured" if np.isnan(r.validation) else f"{100 * r.validation:.1f} %",
+        "phoneme error": f"{100 * r.error:.1f} %",
+        "on validation": "not measured" if np.isnan(r.validation) else f"{100 * r.validation:.1f} %",
         "held-out loss": f"{r.loss:.3f}", "run": r.said} for r in runs(report).itertuples()])
 
 
@@ -243,9 +267,9 @@ def curves(report: Report) -> Figure:
             lines.append((frames, loss))
         same = [line for line in lines if len(line[1]) == len(lines[0][1])]
         if len(same) > 1:
-            band = [t_interval(values) for values in zip(*(loss for _, loss in same))]
-            axes["frames"].fill_between(np.mean([f for f, _ in same], 0) / 1e3, [i.low for i in band], [i.high for i in band],
-                                        color=colour(core), alpha=0.2)
+            band = [finite_interval(values) for values in zip(*(loss for _, loss in same))]
+            low, high = zip(*((i.low, i.high) if i else (np.nan, np.nan) for i in band))
+            axes["frames"].fill_between(np.mean([f for f, _ in same], 0) / 1e3, low, high, color=colour(core), alpha=0.2)
     axes["frames"].set(xlabel="thousand frames seen", ylabel="validation loss (nats per token)")
     axes["time"].set(xlabel="processor time of one thread (minutes)", ylabel="the same")
     axes["time"].legend(fontsize=8)
@@ -284,16 +308,15 @@ def cost_and_quality(report: Report) -> Figure:
     """Phoneme error against what it costs, a panel a cost: dots are seeds of the headline."""
     table = runs(report)
     mine = table[(table.part == "headline") & (table.durations == "given")]
-    trained = {run.name: run for run in report.speech["headline"]}
+    trained = {run.name: run for group in report.speech.values() for run in group}
     costs = {"parameters of the core (millions)": lambda r: r.result["core_parameters"] / 1e6,
              "training, MFLOP per frame": lambda r: r.result["training_flops_per_frame"] / 1e6,
              "decoding state after 4 s (kB)": lambda r: r.result["state_bytes"]["300"] / 1e3,
              "after 64 s (kB)": lambda r: r.result["state_bytes"]["4800"] / 1e3,
              "training, CPU ms per frame": lambda r: 1e3 * sum(r.result["cpu_seconds"]) / sum(r.result["frames"])}
     if report.steps_speech:
-        times = step_samples(report.steps_speech)
-        costs["decoding, ms per frame"] = lambda r: np.mean([
-            one.value for one in times[r.identity["config"]["model"]["core"], "decode_ms"]])
+        costs["decoding, ms per frame"] = lambda r: np.mean(
+            medians(report.steps_speech, r.identity["config"]["model"]["core"], "decode_ms") or [np.nan])
     figure, axes = plt.subplots(1, len(costs), figsize=(3.1 * len(costs), 3.8), sharey=True)
     for axis, (label, value) in zip(axes, costs.items()):
         for core, rows in mine.groupby("core", sort=False):
@@ -307,7 +330,7 @@ def cost_and_quality(report: Report) -> Figure:
 def longer_table(report: Report) -> pd.DataFrame:
     """Phoneme error against length, mean over seeds: training heard at most 4 seconds."""
     return pd.DataFrame([{"core": core, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
-                          "phoneme error": _share(t_interval(rows.error)), "after the codec": f"{100 * rows.ceiling.mean():.1f} %",
+                          "phoneme error": _share(rows.error), "after the codec": f"{100 * rows.ceiling.mean():.1f} %",
                           "runs": ", ".join(rows.run)}
                          for (core, seconds), rows in long_texts(report).groupby(["core", "seconds"], sort=False)])
 
@@ -342,8 +365,11 @@ def around(report: Report) -> pd.DataFrame:
                                                             for part, what in AROUND.items())])
     out = []
     for (_, part), durations in rows.groupby(["run", "part"], sort=False):
-        given, predicted = (durations[durations.durations == name].iloc[0] for name in ("given", "predicted"))
-        out.append({"what differs": part, "core": given.core, "size": given["size"], "units": given.units,
+        of = {row.durations: row for row in durations.itertuples()}
+        if not {"given", "predicted"} <= of.keys():
+            continue
+        given, predicted = of["given"], of["predicted"]
+        out.append({"what differs": part, "core": given.core, "size": given.size, "units": given.units,
                     "parameters": f"{given.parameters:,}", "steps": f"{given.steps:,}",
                     "rate": f"{given.rate:g}", "CPU min": f"{given.cpu_s / 60:.1f}",
                     "phoneme error, given durations": f"{100 * given.error:.1f} %",
@@ -355,13 +381,15 @@ def around(report: Report) -> pd.DataFrame:
 def width_comparisons(report: Report) -> list[Comparison]:
     """The hybrid with each width of its convolutions against Mamba without any, parameters equal, adjusted together."""
     pairs = [(core, "mamba") for core in WIDTHS if core != "mamba"]
-    return compare(results(report, "widths"), pairs, ("phoneme_error_given", "held_out_loss"), scope(report, "widths"))
+    return compare(results(report, "widths"), pairs, ("phoneme_error_given", "held_out_loss"), scope(report, "widths"),
+                   report.study.trial)
 
 
 def _widths(report: Report) -> str:
     """The comparisons of widths in a sentence."""
-    found = [c for c in width_comparisons(report) if c.interval is not None]
-    words = []
+    found, words = [c for c in width_comparisons(report) if c.interval is not None], []
+    if not found:
+        return "No width was measured beside Mamba without any."
     for metric in dict.fromkeys(c.metric for c in found):
         mine = [c for c in found if c.metric == metric]
         better, worse = sum(c.winner == c.a for c in mine), sum(c.winner == c.b for c in mine)
@@ -379,7 +407,7 @@ def against_width(report: Report) -> Figure:
                                        (axes[1], "held_out_loss", "loss on held-out sentences", 1)):
         present = [core for core in WIDTHS if (core, metric) in samples]
         values = [[scale * s.value for s in samples[core, metric]] for core in present]
-        axis.plot(np.repeat(np.arange(len(present)), [len(v) for v in values]), np.concatenate(values), "o",
+        axis.plot([at for at, seeds in enumerate(values) for _ in seeds], [v for seeds in values for v in seeds], "o",
                   color=colour("mamba_conv"), alpha=0.6)
         axis.plot([np.mean(v) for v in values], "-", color=colour("mamba_conv"))
         axis.set_xticks(range(len(present)), [" + ".join(map(str, WIDTHS[core])) or "none" for core in present])
@@ -399,11 +427,12 @@ def first_seeds(report: Report) -> dict[str, Record]:
 def listening(report: Report) -> str:
     """Players of the first test sentences, none picked: the speech, after the codec, and the first seed of every core."""
     first, out = first_seeds(report), []
-    for name in dict.fromkeys(r["id"] for r in report.bounds.result["rows"]):
+    for name in dict.fromkeys(r["id"] for r in report.bounds.result["rows"]) if report.bounds else ():
         if sound_file(f"{name}-speech") not in report.bounds.files:
             break
         text = next(r["text"] for r in report.bounds.result["rows"] if r["id"] == name)
-        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"), "after the codec": _sound(report.bounds, f"{name}-codec")}
+        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"),
+                  "after the codec": _sound(report.bounds, f"{name}-codec")}
         for core, said in first.items():
             sounds |= {f"{core}, {durations} durations": _sound(said, f"{name}-{durations}")
                        for durations in ("given", "predicted") if sound_file(f"{name}-{durations}") in said.files}

@@ -6,11 +6,14 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
+from ..config import ModelConfig
 from ..data.corpus import SPLITS
-from ..metrics.stats import t_interval
+from ..metrics.cost import parameters
+from ..metrics.stats import Interval, finite_interval
+from ..models.codec_lm import CodecLM
 from ..records import Record, figures_root
 from .claims import METRICS, Claim, Judgement
-from .results import TIMES, Report, curve, exponents, memorised_ids, said_share
+from .results import TIMES, Report, curve, exponents, medians, memorised_ids, said_share, swept
 
 
 def seed_tables(judgements: list[Judgement]) -> dict[str, pd.DataFrame]:
@@ -40,6 +43,13 @@ def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
     return pd.DataFrame([{"verdict": v, "claims": str(n)} for v, n in counts.most_common()])
 
 
+def model_parts(config: ModelConfig) -> pd.DataFrame:
+    """How many parameters each part of a model has, and all."""
+    model = CodecLM(config)
+    counts = {name: parameters(part) for name, part in model.named_children()} | {"all": parameters(model)}
+    return pd.DataFrame([{"part": name, "parameters": f"{count:,}"} for name, count in counts.items()])
+
+
 def training_runs(report: Report) -> pd.DataFrame:
     """One row a training run: accuracy and loss are teacher-forced, `said` is the share of tokens said freely."""
     rows = []
@@ -65,28 +75,28 @@ def step_times(run: Record) -> pd.DataFrame:
     for part in TIMES:
         row = {"quantity": part.removesuffix("_ms").replace("_", " ") + ", ms"}
         for core in run.result["parameters"]:
-            values = [median(p[core][part]) for p in run.result["processes"] if part in p[core]]
-            row[core] = "not measured"
-            if values:
-                i = t_interval(values)
-                row[core] = f"{median(values):.2f} ({i.low:.2f} to {i.high:.2f})"
+            values = medians(run, core, part)
+            i = finite_interval(values)
+            row[core] = f"{median(values):.2f} {_span(i)}" if i else "not measured"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _span(i: Interval) -> str:
+    """The interval over processes in brackets."""
+    return f"({i.low:.2f} to {i.high:.2f})" if i.n > 1 else "(one process)"
 
 
 def lengths(run: Record) -> pd.DataFrame:
     """Milliseconds at each length, and the exponent fitted over the greatest lengths in each process: the mean of the
     processes and its t interval."""
-    rows = []
+    rows, (cores, frames) = [], swept(run)
     for part, name in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
-        for core in run.result["processes"][0]:
-            row = {"core": core, "milliseconds": name}
-            row |= {f"{frames} frames": f"{median(values):.1f}" for frames, values in curve(run, core, part).items()}
-            row["exponent"] = "not measured"
-            if fitted := exponents(run, core, part):
-                i = t_interval(fitted)
-                row["exponent"] = f"{i.mean:.2f} " + (f"({i.low:.2f} to {i.high:.2f})" if i.n > 1 else "(one process)")
-            rows.append(row)
+        for core in cores:
+            at, i = curve(run, core, part), finite_interval(exponents(run, core, part))
+            rows.append({"core": core, "milliseconds": name,
+                         **{f"{n} frames": f"{median(at[n]):.1f}" if n in at else "not measured" for n in frames},
+                         "exponent": f"{i.mean:.2f} {_span(i)}" if i else "not measured"})
     return pd.DataFrame(rows)
 
 
@@ -197,9 +207,9 @@ def set_aside(corpus: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def codec_speed(run: Record) -> pd.DataFrame:
     seconds = run.result["seconds"]
-    return pd.DataFrame([{"codec": part, "milliseconds": f"{median(run.result[key]):.1f}", "of sound, s": f"{seconds:.1f}",
-                          "times real time": f"{1e3 * seconds / median(run.result[key]):.0f}"}
-                         for part, key in (("encode", "encode_ms"), ("decode", "decode_ms"))])
+    middle = {part: median(run.result[f"{part}_ms"]) for part in ("encode", "decode")}
+    return pd.DataFrame([{"codec": part, "milliseconds": f"{ms:.1f}", "of sound, s": f"{seconds:.1f}",
+                          "times real time": f"{1e3 * seconds / ms:.0f}" if ms else "not measured"} for part, ms in middle.items()])
 
 
 MEASURES = {"stoi": ("STOI", ".3f"), "pesq": ("PESQ", ".2f"), "mcd_db": ("mel-cepstral distortion, dB", ".2f"),
@@ -211,7 +221,7 @@ def codec_quality(run: Record) -> pd.DataFrame:
     voice, the mean over its clips."""
     frame, out = pd.DataFrame(run.result["rows"]), []
     for (group, count), rows in frame.groupby(["group", "codebooks"], sort=False):
-        voices = rows.groupby("voice").stoi.mean()
+        voices = rows.groupby("voice").stoi.mean().dropna()
         row = {"speech": group, "codebooks": str(count or "unprocessed"),
                "kbit/s": f"{run.result['kilobits_per_s'][str(count)]:.2f}" if count else ""}
         for measure, (label, digits) in MEASURES.items():

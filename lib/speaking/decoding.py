@@ -1,0 +1,124 @@
+"""Free-running generation: each frame is predicted from the frames that the model itself produced."""
+import time
+from functools import cache
+from itertools import repeat
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from .. import records
+from ..config import ALIGNED, ModelConfig, described
+from ..data.phrases import Plan, Span, guide
+from ..data.text import encode
+from ..data.tokens import cached, undelay
+from ..models.codec_lm import BINS, START, CodecLM, Guide
+from .recorded import stepper
+from .sampling import Sampling, draw
+
+
+def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampling()) -> tuple[np.ndarray, dict]:
+    """Codes (codebooks, at most `frames`) int16 that the model says for `text`, and how it went."""
+    return generate_batch(model, [text], frames, sampling)[0]
+
+
+def generate_batch(model: CodecLM, texts: list[str], frames: int,
+                   sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
+    """What `generate` gives for each of `texts`, all at once; each ends where it ends."""
+    ids = [torch.tensor(encode(text, model.config.alphabet, model.config.language)) for text in texts]
+    return decode(model, ids, [frames] * len(ids), sampling)
+
+
+def longest_of(frames: int) -> int:
+    """Frames after which speech that should take so many is cut off: a quarter and half a second more."""
+    return frames + frames // 4 + 38
+
+
+@torch.inference_mode()
+def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling(),
+          window: int | None = None) -> list[tuple[np.ndarray, dict]]:
+    """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
+    training; the core goes through all of them, attention reading the last `window` frames where that is given. It ends
+    by itself within the second half of the last, at the latest where `longest_of` has it."""
+    device = model.offsets.device
+
+    def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
+        where, timing = (torch.from_numpy(x)[None] for x in guide(spans))
+        return model.told(torch.tensor([ids], device=device), Guide(where.to(device), timing.to(model.heads.weight)))[0]
+    parts = [[told(*sentence) for sentence in text] for text in texts]
+    rows = [torch.cat(sentences) for sentences in parts]
+    last = [len(row) - len(said[-1]) // 2 if len(said) > 1 else 0 for row, said in zip(rows, parts)]
+    longest = max(map(len, rows))
+    filled = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row), -1)]) for row in rows])
+    symbols = [torch.tensor([i for ids, _ in text for i in ids]) for text in texts]
+    return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled, last, window)
+
+
+@torch.inference_mode()
+def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sampling,
+           told: Tensor | None = None, open_until: list[int] | None = None,
+           window: int | None = None) -> list[tuple[np.ndarray, dict]]:
+    """Codes (codebooks, frames) int16, at most so many frames, for each text (symbols,), and how it went; `told` is what
+    each frame is told of the text, (batch, frames, width), none ends before the frame `open_until`, and attention reads
+    the last `window` frames.
+
+    In the causal regime each frame is one step on a state; as reported the whole prefix is run again, with nothing
+    after it, since such a core has no state.
+    """
+    delayed = (model.codebooks - 1) * (model.config.pattern == "delay")         # frames that the last codebook is late
+    steps, device = max(limits) + delayed, model.offsets.device
+    ids = pad_sequence(texts, batch_first=True, padding_value=model.config.vocabulary).to(device)
+    codes = torch.full((len(texts), model.codebooks, steps + 1), START, device=device)  # frame 0 is the start
+    generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
+    causal = model.config.regime == "causal"
+    begin = time.perf_counter()
+    step = stepper(model, model.initial_state(ids, steps, told), window) if causal else None
+    ends: dict[int, tuple[int, float, bool]] = {}                       # of each row: frames, seconds, by itself
+    for t in range(steps):
+        if causal:
+            logits, end = step(codes[:, :, t])
+        else:
+            logits, end = model(codes[:, :, 1:t + 2], ids)              # the last of these frames is still to come
+            logits, end = logits[:, :, -1], end[:, -1]
+        codes[:, :, t + 1] = torch.stack([draw(*row) for row in zip(logits, repeat(sampling), generators)])
+        if t < delayed:
+            codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
+            continue
+        for row, said in enumerate(end.tolist()):
+            ended = said > 0 and t >= (open_until[row] + delayed if open_until else 0)
+            if ended or t + 1 == limits[row] + delayed:
+                ends.setdefault(row, (t + 1, time.perf_counter() - begin, ended))
+        if len(ends) == len(texts):
+            break
+    results = []
+    for row, said in enumerate(codes.cpu()):
+        length, seconds, ended = ends[row]
+        said = (undelay(said[:, 1:length + 1]) if delayed else said[:, 1:length + 1]).clamp_max(BINS - 1)
+        made = said.shape[1]
+        results.append((said.numpy().astype(np.int16), {
+            "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds}))
+    return results
+
+
+@cache
+def behaviour(config: ModelConfig, window: int | None = None) -> str:
+    """What an untrained model of a configuration says in float64, greedy and sampled: a digest, kept for as long as no
+    source of models and speaking says anything else."""
+    what = {"says": described(config), "window": window, "torch": torch.__version__,
+            "code": records.code_digest("models/*.py", "speaking/*.py", "data/phrases.py", "data/tokens.py")}
+    return cached(what, lambda: _behaviour(config, window).encode()).decode()
+
+
+def _behaviour(config: ModelConfig, window: int | None) -> str:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        model = CodecLM(config).double().eval()
+    ids, said = [i % config.vocabulary for i in range(7)], []
+    for sampling in (Sampling(), Sampling(0.8, 50, 0.95)):
+        if config.conditioning in ALIGNED:
+            sentence = ids, [Span(3, 6), Span(4, 7)]
+            said += speak(model, [[sentence, sentence], [sentence]], sampling, window)
+        else:
+            said += decode(model, [torch.tensor(ids)], [12], sampling, window=window)
+    return records.digest([codes.tolist() for codes, _ in said])

@@ -1,0 +1,184 @@
+"""Training on many phrases, a batch a step, to be judged on sentences never heard."""
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from .. import records
+from ..config import ALIGNED, ModelConfig, SpeechConfig, described, restored
+from ..data.codec import load_codec
+from ..data.phrases import Phrase, alphabet, guide, phrases, plan
+from ..data.text import encode
+from ..data.tokens import START, delay, fingerprint
+from ..metrics import cost
+from ..models.build import DEVICE, build
+from ..models.codec_lm import CodecLM, Guide, losses
+from .behaviour import behaviour
+from .checkpoint import load_weights
+from .loop import History, finished, fit, warm_and_cool
+from .optimiser import flops, make_optimiser
+
+POOL = 16               # batches' worth of phrases that are sorted by length before they are cut into batches
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What is trained on and judged by; a Study says how much of each."""
+    train: int                  # texts: some take more than 4 seconds to say, and are left out
+    validation: int
+    test: int
+    voice: str
+    codec: str
+    hearing: int                # sentences of the recogniser's
+    hearing_steps: int
+
+
+@dataclass(frozen=True)
+class Data:
+    train: list[Phrase]
+    validation: list[Phrase]
+    test: list[Phrase]
+    made_with: str              # digest of the codec's weights
+
+    @cached_property
+    def digest(self) -> str:
+        return records.digest([[p.text, fingerprint(p.codes), [(g.characters, g.phonemes) for g in p.groups]]
+                               for part in (self.train, self.validation, self.test) for p in part])
+
+
+def load_data(speech: Speech) -> Data:
+    codec = load_codec(speech.codec)
+    return Data(*(phrases(split, getattr(speech, split), speech.voice, codec) for split in ("train", "validation", "test")),
+                codec.digest)
+
+
+def model_config(data: Data, core: str, conditioning: str, units: str = "characters", **fields) -> ModelConfig:
+    """The matched model of the study of speech, with the alphabet of its units."""
+    symbols = {"alphabet": alphabet(data.train + data.validation + data.test)} if units == "phonemes" else {}
+    return ModelConfig(core, **{"size": "matched-1m", "pattern": "delay", **fields}, conditioning=conditioning, units=units,
+                       **symbols)
+
+
+Example = tuple[Tensor, Tensor, Tensor, Tensor]     # codes (codebooks, frames), text, where (frames,), timing (frames, 4)
+
+
+def example(phrase: Phrase, config: ModelConfig) -> Example:
+    codes = torch.from_numpy(phrase.codes[:config.codebooks].astype(np.int64))
+    late = config.codebooks - 1 if config.pattern == "delay" else 0
+    if config.conditioning in ALIGNED:
+        ids, spans = plan(phrase.groups, config)
+        where, timing = (torch.from_numpy(x) for x in guide(spans, late))
+    else:
+        ids, frames = encode(phrase.text, config.alphabet, config.language), codes.shape[1] + late
+        where, timing = torch.zeros(frames, dtype=torch.long), torch.zeros(frames, 0)
+    return delay(codes) if late else codes, torch.tensor(ids), where, timing
+
+
+def collate(examples: list[Example], config: ModelConfig) -> tuple[Tensor, Tensor, Tensor, Guide]:
+    """Codes (batch, codebooks, frames) padded with START, lengths (batch,), text (batch, symbols) and the guide."""
+    codes, text, where, timing = zip(*examples)
+    lengths = torch.tensor([len(w) for w in where])
+    padded = pad_sequence([c.T for c in codes], batch_first=True, padding_value=START).transpose(1, 2)
+    texts = pad_sequence(text, batch_first=True, padding_value=config.vocabulary)
+    told = Guide(pad_sequence(where, batch_first=True).to(DEVICE), pad_sequence(timing, batch_first=True).to(DEVICE))
+    return padded.to(DEVICE), lengths.to(DEVICE), texts.to(DEVICE), told
+
+
+def slices(items: list, size: int) -> list[list]:
+    return [items[i:i + size] for i in range(0, len(items), size)]
+
+
+def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[list[int]]:
+    """Which phrases each step sees: shuffled passes in which a batch holds phrases of like length; the same for every
+    core."""
+    random, steps_done = np.random.default_rng(seed), []
+    while len(steps_done) < steps:
+        shuffled = random.permutation(len(lengths)).tolist()
+        pools = [sorted(pool, key=lengths.__getitem__) for pool in slices(shuffled, POOL * batch)]
+        whole = [group for pool in pools for group in slices(pool, batch) if len(group) == batch]
+        if not whole:
+            raise ValueError(f"{len(lengths)} phrases do not fill a batch of {batch}: train on more")
+        steps_done += [whole[i] for i in random.permutation(len(whole))]
+    return steps_done[:steps]
+
+
+def rate(config: SpeechConfig, step: int) -> float:
+    """The learning rate of a step: linear warm-up, constant, linear cool-down to a twentieth."""
+    return warm_and_cool(step, config.steps, config.learning_rate, config.warmup, config.cooldown, least=0.05)
+
+
+@torch.inference_mode()
+def evaluate(model: CodecLM, examples: list[Example]) -> dict:
+    """Teacher-forced cross-entropy per token and accuracy of each codebook, mean over phrases."""
+    rows = []
+    for one in examples:
+        codes, lengths, text, told = collate([one], model.config)
+        cross_entropy, _, right = losses(*model(codes, text, told), codes, lengths)
+        rows.append(torch.cat([cross_entropy[None], right]))
+    mean = torch.stack(rows).mean(0)
+    return {"loss": mean[0].item(), "per_codebook": mean[1:].tolist()}
+
+
+def costs(model: CodecLM, one: Example) -> dict:
+    """FLOPs of training on a frame, counted over an utterance, and bytes of decoding state after 4 seconds and 64."""
+    codes, lengths, text, told = collate([one], model.config)
+
+    def step() -> None:
+        cross_entropy, end_loss, _ = losses(*model(codes, text, told), codes, lengths)
+        (cross_entropy + end_loss).backward()
+    frames = codes.shape[2]
+    return {"training_flops_per_frame": flops(model, step, 1, frames) / frames,
+            "state_bytes": {str(n): model.core.state_bytes(n) for n in (300, 4800)}}
+
+
+def identity(config: SpeechConfig, speech: Speech, data: Data) -> dict:
+    """What a run depends on: not on who hears it."""
+    schedule = [rate(config, round(share * (config.steps - 1))) for share in (0, 0.02, 0.5, 0.9, 1)]
+    batches = [i for batch in order([3, 1, 4, 1, 5, 9, 2, 6], 2, 5, 0) for i in batch]
+    return {"config": described(config), "voice": speech.voice, "codec_name": speech.codec, "data": data.digest,
+            "codec": data.made_with, "behaviour": behaviour(config) + records.stable(schedule + batches)}
+
+
+def train_speech(config: SpeechConfig, speech: Speech, data: Data) -> records.Record:
+    """The finished run of this configuration: found, resumed or trained."""
+    return finished("speech", identity(config, speech, data), lambda path: _train(config, data, path))
+
+
+def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str, bytes]]:
+    torch.manual_seed(config.seed)
+    model = build(config.model)
+    train, validation, test = ([example(p, config.model) for p in part] for part in (data.train, data.validation, data.test))
+    sequence = order([len(where) for _, _, where, _ in train], config.batch, config.steps, config.seed)
+
+    def step(i: int) -> tuple[Tensor, dict]:
+        codes, lengths, text, told = collate([train[j] for j in sequence[i]], config.model)
+        cross_entropy, end_loss, _ = losses(*model(codes, text, told), codes, lengths)
+        return cross_entropy + end_loss, {"loss": cross_entropy, "frames": int(lengths.sum())}
+
+    def validate(i: int, history: History) -> None:
+        if (i + 1) % config.validate_every == 0 or i + 1 == config.steps:
+            history.setdefault("validation", []).append({"step": i + 1, **evaluate(model, validation)})
+
+    history = fit(model, make_optimiser(model, config), config.steps, step, path,
+                  f"{config.model.core} {config.model.conditioning} {config.learning_rate:g}", config.clip_norm,
+                  partial(rate, config), validate)
+    return {"parameters": cost.parameters(model), "core_parameters": cost.parameters(model.core), "test": evaluate(model, test),
+            "phrases": len(train), "train_frames": sum(len(where) for _, _, where, _ in train), **history,
+            **costs(model, train[sequence[0][0]])}, {"model.safetensors": save(model.state_dict())}
+
+
+def speech_config(record: records.Record) -> SpeechConfig:
+    """The configuration of a training run."""
+    return restored(SpeechConfig, record.identity["config"])
+
+
+def load_speech(record: records.Record) -> CodecLM:
+    """The trained model of a run, ready to speak."""
+    model = build(speech_config(record).model).eval()
+    load_weights(model, record)
+    return model

@@ -1,0 +1,114 @@
+"""Spoken text cut into groups, spans and guides."""
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from lib.config import ModelConfig
+from lib.data.codec import FRAME_RATE, load_codec
+from lib.data.phrases import PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, say_apart, sentences_of, texts
+from lib.data.speech import Speech, Utterance, synthesise
+
+GROUPS = (Group(" ", ((PAUSE, 2),)), Group("kot", (("k", 5), ("ˈɔ", 10), ("t", 4))), Group(", ", ((PAUSE, 6),)),
+          Group("śpi", (("ɕ", 8), ("pʲ", 3), ("i", 9))), Group(".", ()))
+PHONEMES = (PAUSE, "i", "k", "pʲ", "t", "ɔ", "ɕ", "ˈɔ")
+
+
+def config(conditioning: str, units: str = "characters") -> ModelConfig:
+    alphabet = {"alphabet": PHONEMES} if units == "phonemes" else {}
+    return ModelConfig(conditioning=conditioning, units=units, **alphabet)
+
+
+@pytest.mark.parametrize("text", ["kiedy jędrzej czekał w ogrodzie, ciocia kupiła zegar.", "tak", "w", "nie, nie i nie!"])
+def test_groups_hold_the_whole_text_and_every_frame(text):
+    groups, audio = say(text, "pl")
+    assert sum(g.frames for g in groups) == -(-len(audio) // 320)
+    assert "".join(g.characters for g in groups).strip() == text
+    words = [g for g in groups if any(map(str.isalpha, g.characters))]
+    assert [g.characters for g in words] == text.replace(",", "").rstrip(".!").split()
+    for group in groups:        # a word is spoken; what separates two is a pause or nothing
+        assert {name == PAUSE for name, _ in group.phonemes} <= {group not in words, False}
+
+
+def test_a_comma_is_a_pause_of_its_own():
+    groups, _ = say("nie, tak", "pl")
+    comma = next(g for g in groups if "," in g.characters)
+    assert [name for name, _ in comma.phonemes] == [PAUSE] and comma.frames >= 5
+
+
+def test_pauses_in_a_row_are_one_and_a_word_keeps_its_own():
+    speech = Speech(np.zeros(24_000), [(0.0, "a"), (0.5, "b")],
+                    [(0.0, "a"), (0.1, ""), (0.2, "a"), (0.3, ""), (0.4, ""), (0.6, "b")])
+    assert align(speech, "a b", 75) == (Group("a", (("a", 8), (PAUSE, 7), ("a", 7))), Group(" ", ((PAUSE, 23),)),
+                                        Group("b", (("b", 30),)))
+
+
+@pytest.mark.parametrize("conditioning,units,symbols,frames", [
+    ("word", "characters", [1, 3, 2, 3, 1], [2, 19, 6, 20, 0]), ("word", "phonemes", [1, 3, 1, 3, 0], [2, 19, 6, 20, 0]),
+    ("utterance", "characters", [10], [47]), ("phoneme", "phonemes", [1] * 8, [2, 5, 10, 4, 6, 8, 3, 9])])
+def test_spans_share_out_the_symbols_and_the_frames(conditioning, units, symbols, frames):
+    ids, spans = plan(GROUPS, config(conditioning, units))
+    assert spans == [Span(s, f) for s, f in zip(symbols, frames, strict=True)]
+    assert len(ids) == sum(symbols)
+
+
+def test_a_phoneme_that_no_model_knows_is_named():
+    with pytest.raises(ValueError, match="never saw: ʒ; reword"):
+        plan((Group("ż", (("ʒ", 3),)),), config("phoneme", "phonemes"))
+
+
+def test_a_guide_walks_through_the_symbols_evenly():
+    where, timing = guide([Span(2, 4), Span(1, 0), Span(1, 2)], late=3)
+    assert where.tolist() == [0, 0, 1, 1, 3, 3, 3, 3, 3]
+    assert timing.shape == (9, 4) and timing.dtype == np.float32
+    assert timing[:4, 0].tolist() == [0.125, 0.375, 0.625, 0.875]
+    assert (timing[5:] == timing[5]).all()      # the last frame stands for those that follow
+    assert (np.diff(timing[:4, 2]) < 0).all() and (np.diff(timing[:4, 3]) > 0).all()
+
+
+def test_no_held_out_text_is_trained_on_or_taught_to_the_recogniser():
+    held_out = set(texts("test", 1000) + texts("validation", 1000))
+    assert len(held_out) > 90
+    for split in ("train", "recogniser", "longer"):
+        assert not held_out & set(texts(split, 2000))
+
+
+@pytest.mark.parametrize("text,sentences", [
+    ("ala, ma. kota", ["ala, ma.", "kota"]), ("nie? tak!! no... - nie", ["nie?", "tak!!", "no...", "- nie"]),
+    ("pan a. b. nowak. koniec", ["pan a. b. nowak.", "koniec"]), ("a? o! i... w", ["a?", "o!", "i...", "w"]),
+    ("dwa.pięć: www.onet.pl", ["dwa.pięć: www.onet.pl"]), ("... ala. - ... !", ["... ala."]), ("...", [])])
+def test_sentences_end_after_what_ends_them(text, sentences):
+    assert sentences_of(text) == sentences
+
+
+def test_sentences_said_apart_are_those_of_phrases_with_the_pauses_between_them():
+    text = "Wróbel strzepnął wodę. Gdzie kupiłaś sukienkę? Nie! Może... To 3\nkoty.\n\nTytuł\n \n\nKoniec."
+    apart = say_apart(text, "pl")
+    alone = ["wróbel strzepnął wodę.", "gdzie kupiłaś sukienkę?", "nie!", "może...", "to trzy koty.", "tytuł", "koniec."]
+    assert [s.groups for s in apart] == [say(sentence, "pl")[0] for sentence in alone]
+    # of espeak-ng: 350 ms and 300 at the least after a mark, then 53 before any clause; at a blank line 610
+    assert [s.pause for s in apart] == [30, 30, 33, 24, 50, 50, 0]
+
+
+def test_pauses_between_sentences_are_as_long_as_in_the_whole_text():
+    text = "Kot pije. Ptak śpi! Kto to... Pies? Tak."
+    speech, = synthesise([Utterance(text)])
+    runs = [0.0]                # frames of silence before each phoneme
+    for (at, name), (end, _) in pairwise(speech.phonemes):
+        runs[-1] += 0 if name else FRAME_RATE * (end - at)
+        runs += [0.0] * bool(name)
+    assert np.allclose([run for run in runs[:-1] if run > 10], [s.pause for s in say_apart(text, "pl")][:-1], atol=2.5)
+
+
+def test_phrases_are_made_once_and_keep_what_was_made(workspace):
+    codec = load_codec("embedded")
+    made = phrases("test", 6, "pl", codec)
+    again = phrases("test", 6, "pl", codec)
+    assert made and [p.id for p in made] == [p.id for p in again]
+    for a, b in zip(made, again):
+        assert a.groups == b.groups and np.array_equal(a.codes, b.codes)
+        assert a.codes.shape == (8, sum(g.frames for g in a.groups)) and a.codes.shape[1] <= 300
+        _, audio = say(a.text, "pl")
+        assert np.array_equal(codec.encode(audio, 8), a.codes)
+    assert PAUSE in alphabet(made) and not any(PAUSE in p.phonemes for p in made)
+    assert not any("ˈ" in name for p in made for name in p.phonemes)

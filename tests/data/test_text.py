@@ -1,0 +1,201 @@
+"""Text: the written sentences, their spoken form, and the alphabet."""
+import csv
+import hashlib
+import random
+
+import pytest
+
+from lib.config import ALPHABET, REPOSITORY
+from lib.data.polish import ABBREVIATIONS, BEFORE_NUMBER, DAYS, ESTATE, INFLECTED, UNITS
+from lib.data.text import decode, encode, normalise
+
+with open(REPOSITORY / "data" / "sentences" / "sentences.tsv", encoding="utf-8", newline="") as file:
+    ROWS = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+SPOKEN = {
+    "Odjazd o 17:30.": "odjazd o siedemnastej trzydzieści.",
+    "Zbiórka o godz. 8, koniec przed godz. 12.": "zbiórka o godzinie ósmej, koniec przed godziną dwunastą.",
+    "Trwa to 3 godz. 20 min.": "trwa to trzy godziny dwadzieścia minut.",
+    "Od 8:05 do 22:00": "od ósmej zero pięć do dwudziestej drugiej",
+    "Dnia 12.05.1998 r. spadł śnieg.":
+        "dnia dwunastego maja tysiąc dziewięćset dziewięćdziesiątego ósmego roku spadł śnieg.",
+    "3 maja 2000 r. i 2021-09-01":
+        "trzeciego maja dwutysięcznego roku i pierwszego września dwa tysiące dwudziestego pierwszego roku",
+    "W 2010 r.": "w dwa tysiące dziesiątym roku.",
+    "rok 1905, w latach 70. padało": "rok tysiąc dziewięćset piąty, w latach siedemdziesiątych padało",
+    "1 zł, 2 zł, 5 zł, 12 zł, 22 zł, 25 zł": "jeden złoty, dwa złote, pięć złotych, dwanaście złotych, "
+                                             "dwadzieścia dwa złote, dwadzieścia pięć złotych",
+    "Cena: 37,50 zł": "cena: trzydzieści siedem złotych pięćdziesiąt groszy",
+    "2,5 kg i 0,05 m": "dwa przecinek pięć kilograma i zero przecinek zero pięć metra",
+    "1 h, 2 h, 5km": "jedna godzina, dwie godziny, pięć kilometrów",
+    "ok. 15 km": "około piętnastu kilometrów",
+    "od 1 do 12 dni, do 21 km": "od jednego do dwunastu dni, do dwudziestu jeden kilometrów",
+    "-18 °C, 90 km/h": "minus osiemnaście stopni celsjusza, dziewięćdziesiąt kilometrów na godzinę",
+    "30%, 2 mln zł": "trzydzieści procent, dwa miliony złotych",
+    "kilka tys. zł": "kilka tysięcy złotych",
+    "640 tys. osób": "sześćset czterdzieści tysięcy osób",
+    "12 000 osób i 007": "dwanaście tysięcy osób i zero zero siedem",
+    "2. miejsce, 8. piętro, do 3. klasy": "drugie miejsce, ósme piętro, do trzeciej klasy",
+    "Mam lat 25. Potem nic.": "mam lat dwadzieścia pięć. potem nic.",
+    "2 łyżki, 1 osoba, 2 domy": "dwie łyżki, jedna osoba, dwa domy",
+    "Dr Lis, ul. Długa, przy ul. Długiej 5/7":
+        "doktor lis, ulica długa, przy ulicy długiej pięć łamane przez siedem",
+    "Np. wg planu, m.in. tu itd. Potem itp.":
+        "na przykład według planu, między innymi tu i tak dalej. potem i tym podobne.",
+    "tel. 600 123 456": "telefon sześćset sto dwadzieścia trzy czterysta pięćdziesiąt sześć",
+    "600 123 456 osób": "sześćset milionów sto dwadzieścia trzy tysiące czterysta pięćdziesiąt sześć osób",
+    "Tel.: +48600123456 lub (22) 123 45 67.":
+        "telefon: plus czterdzieści osiem sześćset sto dwadzieścia trzy czterysta pięćdziesiąt sześć lub dwadzieścia dwa "
+        "sto dwadzieścia trzy czterdzieści pięć sześćdziesiąt siedem.",
+    "+48 501-002-009 i +44 20 7946 0958":
+        "plus czterdzieści osiem pięćset jeden zero zero dwa zero zero dziewięć i plus czterdzieści cztery dwadzieścia "
+        "siedemdziesiąt dziewięć czterdzieści sześć zero dziewięć pięćdziesiąt osiem",
+    "fax (0-22) 1234567 wew. 5, nr tel. 112.":
+        "faks zero dwadzieścia dwa sto dwadzieścia trzy czterdzieści pięć sześćdziesiąt siedem wewnętrzny pięć, "
+        "numer telefonu sto dwanaście.",
+    "Zadzwoń pod nr 801 000 111, tel. kom. 600-123-456.":
+        "zadzwoń pod numerem osiemset jeden zero zero zero sto jedenaście, telefon komórkowy sześćset sto dwadzieścia "
+        "trzy czterysta pięćdziesiąt sześć.",
+    "tel. 123 45 67 w dni robocze": "telefon sto dwadzieścia trzy czterdzieści pięć sześćdziesiąt siedem w dni robocze",
+    "Telefon 1500 zł, +20 000 osób": "telefon tysiąc pięćset złotych, plus dwadzieścia tysięcy osób",
+    "Podaj nr tel.": "podaj numer telefonu.",
+    "ul. Długa 5 m. 12, os. Nowe 5A m 12, lok. 3":
+        "ulica długa pięć mieszkanie dwanaście, osiedle nowe pięć a mieszkanie dwanaście, lokal trzy",
+    "Na ul. Długiej leży 5 m 12 cm śniegu.": "na ulicy długiej leży pięć metrów dwanaście centymetrów śniegu.",
+    "Pok. 12, w rozdz. 3, poz. 5, t. 2 s. 45": "pokój dwanaście, w rozdziale trzy, pozycja pięć, tom dwa strona "
+                                               "czterdzieści pięć",
+    "zob. tab. 2 (por. rys. 5, do str. 7)": "zobacz tabelę dwa porównaj rysunek pięć, do strony siedem",
+    "W art. 5 ust. 2 pkt 3 lit. b": "w artykule pięć ustęp dwa punkt trzy litera b",
+    "Zgodnie z § 3 i z par. 4": "zgodnie z paragrafem trzy i z paragrafu cztery",
+    "22 pkt, pięć par. Kupił por.": "dwadzieścia dwa punkty, pięć par. kupił por.",
+    "Uczeń kl. 3, w kl. 5, kl. 1-3, blok 5 kl. 2":
+        "uczeń trzeciej klasy, w piątej klasie, klasy jeden-trzy, blok pięć klatka dwa",
+    "W dn. 5.03.2024": "w dniu piątego marca dwa tysiące dwudziestego czwartego roku",
+    "Dn. 3 maja, na dn. 31.12, z dn. 5.03.": "dnia trzeciego maja, na dzień trzydziestego pierwszego grudnia, "
+                                             "z dnia piątego marca.",
+    "W dn. 5-7 maja, od 5 do 7.05.2024, 5 i 6 maja":
+        "w dniach od piątego do siódmego maja, od piątego do siódmego maja dwa tysiące dwudziestego czwartego roku, "
+        "piątego i szóstego maja",
+    "W br., od ub. r., w maju b.r. i w ub. roku": "w bieżącym roku, od ubiegłego roku, w maju bieżącego roku "
+                                                  "i w ubiegłym roku",
+    "W r. 1939 i do roku 1945": "w roku tysiąc dziewięćset trzydziestym dziewiątym i do roku tysiąc dziewięćset "
+                                "czterdziestego piątego",
+    "Czynne pn.-pt. 8:00-16:00, w niedz. 10:00.": "czynne od poniedziałku do piątku od ósmej do szesnastej, "
+                                                  "w niedzielę dziesiąta.",
+    "Od pon. do śr. w godz. 9-17": "od poniedziałku do środy w godzinach od dziewiątej do siedemnastej",
+    "Pt. 8-16, sob 9.00-13.30, nd. 5-7 maja": "piątek od ósmej do szesnastej, sobota od dziewiątej do trzynastej "
+                                               "trzydzieści, niedziela od piątego do siódmego maja",
+    "W śr., czw. i sob.; wt., pt.": "w środę, czwartek i sobotę; wtorek, piątek.",
+    "Film pt. Potop, projekt pn. Most, śr. 5 m": "film pod tytułem potop, projekt pod nazwą most, śr. pięć metrów",
+    "P.o. dyrektora ww. szkoły im. Jana Lisa": "pełniący obowiązki dyrektora wyżej wymieniony szkoły imienia jana lisa",
+    "Liceum im. Kopernika. Dałem im. Potem poszli.": "liceum imienia kopernika. dałem im. potem poszli.",
+    "W woj. śląskim, w pow. nyskim, gm. Nysa": "w województwie śląskim, w powiecie nyskim, gmina nysa",
+    "Na os. Nowym dom o pow. 50 m² dla 4 os. i 5 proc. zysku":
+        "na osiedlu nowym dom o powierzchni pięćdziesięciu metrów kwadratowych dla czterech osób i pięć procent zysku",
+    "„Ależ tak” – rzekł\u00a0(cicho) …": "ależ tak - rzekł cicho...",
+}
+
+
+def texts(split: str) -> list[str]:
+    return [row["text"] for row in ROWS if row["split"] == split]
+
+
+@pytest.mark.parametrize("written", SPOKEN)
+def test_spoken_form(written):
+    assert normalise(written) == SPOKEN[written]
+
+
+def test_sentences_encode_and_decode():
+    for row in ROWS:
+        spoken = normalise(row["text"])
+        assert decode(encode(row["text"])) == spoken, row
+        assert not any(c.isdigit() for c in spoken), row
+
+
+def test_spoken_sentences_stay_as_the_study_spoke_them():
+    spoken = "\n".join(normalise(row["text"]) for row in ROWS)
+    assert hashlib.sha256(spoken.encode()).hexdigest()[:16] == "9f235181a32ef9d6"
+
+
+def test_splits():
+    assert len({row["id"] for row in ROWS}) == len(ROWS)
+    assert len({normalise(row["text"]) for row in ROWS}) == len(ROWS)
+    assert {row["split"] for row in ROWS} == {"train", "validation", "test", "seed"}
+    assert len(texts("train")) >= 240 and len(texts("validation")) >= 40 and len(texts("test")) >= 40
+    assert texts("seed") == ["strudzony wędrówką nieproszony gość,", "i, wywiozły z wiosek pod przymusem woj",
+                             "m na długo. Splądrowaws"]
+    assert all(4 <= len(row["text"].split()) <= 16 for row in ROWS if row["split"] != "seed")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_every_split_has_every_sound_and_numbers(split):
+    spoken = " ".join(map(normalise, texts(split)))
+    missing = [sound for sound in "ą ć ę ł ń ó ś ź ż ch cz dz dź dż rz sz".split() if sound not in spoken]
+    assert not missing
+    assert set("aąbcćdeęfghijklłmnńoóprsśtuwyzźż,.?!") <= set(spoken)
+    assert sum(any(c.isdigit() for c in text) for text in texts(split)) >= 8
+
+
+def test_alphabet():
+    assert len(set(ALPHABET)) == len(ALPHABET) < 50
+    assert decode(range(len(ALPHABET))) == ALPHABET
+    assert encode("Ąb, ż!") == [ALPHABET.index(c) for c in "ąb, ż!"]
+    assert encode("s\u0301") == encode("ś")
+
+
+def test_normalise_is_idempotent():
+    pieces = [*" .,:-/%°²012345679abmrzłkgść…”(_@\u0301ſİ٣½", *ABBREVIATIONS, *INFLECTED, *BEFORE_NUMBER, *ESTATE,
+              *UNITS, *DAYS, "pt. ", "por. ", "im. Jana", "tel. 600 123 456", "+48 ", "12-34", "8:00", "5.03.2024",
+              "godz. ", "o ", "do ", "około ", "w ", "roku ", "r. ", "lata ", "latach ", "itd. X", "maja", "W",
+              " ", " ", " "]
+    draw = random.Random(0)
+    written = ["".join(draw.choices(pieces, k=draw.randint(1, 9))) for _ in range(3000)]
+    for text in written + list(SPOKEN) + [row["text"] for row in ROWS]:
+        assert normalise(normalise(text)) == normalise(text), text
+
+
+def test_unknown_characters_are_named():
+    with pytest.raises(ValueError) as error:
+        encode("Ala ma ß i é.")
+    assert "'ß' (U+00DF) at 7" in str(error.value) and "'é' (U+00E9) at 11" in str(error.value)
+    assert "\n" not in str(error.value)
+    for text in ("5 €", "a_b", "3\u0301", "привет", "½", "50%x"):
+        with pytest.raises(ValueError, match="not in the alphabet"):
+            encode(text)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "...", "„”"])
+def test_nothing_to_speak_is_an_error(text):
+    with pytest.raises(ValueError, match="nothing to speak"):
+        encode(text)
+
+
+@pytest.mark.parametrize("ids", [[0, -1], [0, len(ALPHABET)]])
+def test_decode_refuses_ids_out_of_range(ids):
+    with pytest.raises(ValueError, match=f"id {ids[1]} at position 1"):
+        decode(ids)
+
+
+@pytest.mark.parametrize("written, language, spoken", [
+    ("On the 3rd of May, 1,234.5 miles — “don’t”!", "en",
+     'on the third of may, one thousand, two hundred and thirty-four point five miles - "don\'t"!'),
+    ("1.234,5 km", "de", "eintausendzweihundertvierunddreißig komma fünf km"),
+    ("12 chats", "fr-CA", "douze chats"), ("x2y", "en", "x two y"), ("007", "en_GB", "seven"),
+    ("1.5.2", "en", "one point five.two"), ("Straße\u00ad №\u00a0A", "xx", "straße № a"), ("ПЯТЬ", "", "пять"),
+    ("9" * 400, "en", " ".join(["nine"] * 400)), ("e\u0301", "fr", "\u00e9"),
+])
+def test_other_languages(written, language, spoken):
+    assert normalise(written, language) == spoken == normalise(spoken, language)
+
+
+@pytest.mark.parametrize("language", ["xx", "", "tlh"])
+def test_numbers_of_a_language_that_cannot_be_spelled_are_refused(language):
+    with pytest.raises(ValueError, match="numbers cannot be spelled out in language .*: name the language, or write"):
+        normalise("5 x", language)
+
+
+def test_an_alphabet_of_ones_own():
+    alphabet = " 'abé"
+    assert decode(encode("A bé", alphabet, "fr"), alphabet) == "a bé"
+    with pytest.raises(ValueError, match="not in the alphabet: 'c'"):
+        encode("abc", alphabet, "fr")

@@ -1,0 +1,2 @@
+class Killed(BaseException):
+    """What a training dies of in a test, as if by a signal."""

@@ -1,0 +1,77 @@
+"""The parts of a timing are what they are called."""
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config import ModelConfig
+from lib.data.codec import EMBEDDED, Codec, load_codec
+from lib.measuring import profile
+from lib.models.build import build
+from lib.models.codec_lm import CodecLM
+from lib.speaking.recorded import attention_states
+
+
+def test_the_embedded_codec_gives_its_first_samples_at_the_fourth_frame():
+    assert profile.first_sound(load_codec(), 4) == (4, True)            # 3.5 frames late
+    stream, frame = load_codec().stream(), np.zeros((4, 1), int)
+    assert [len(stream.step(frame)) for _ in range(5)] == [0, 0, 0, 160, 320]
+
+
+def test_a_codec_that_does_not_stream_decodes_its_first_frame_as_a_whole():
+    decoded = []
+
+    def decode(codes: torch.Tensor) -> torch.Tensor:
+        decoded.append(codes.shape)
+        return torch.zeros(1, 320)
+    assert profile.first_sound(Codec("whole", EMBEDDED, None, decode), 8) == (1, False)
+    assert decoded == [(8, 1, 1)]
+
+
+@pytest.mark.parametrize("pattern, steps", [("parallel", 4), ("delay", 4 + 3)])
+@pytest.mark.parametrize("conditioning", ["pooled", "prefix"])
+def test_first_codes_are_a_prefill_and_the_steps_until_the_last_codebook_is_there(pattern, steps, conditioning, monkeypatch):
+    model = CodecLM(ModelConfig("transformer", pattern=pattern, conditioning=conditioning)).eval()
+    step, initial_state, calls = model.step, model.initial_state, []
+
+    def slow(function):
+        def call(*arguments):
+            calls.append(function.__name__)
+            time.sleep(0.01)
+            return function(*arguments)
+        return call
+    monkeypatch.setattr(model, "step", slow(step))
+    monkeypatch.setattr(model, "initial_state", slow(initial_state))
+    assert 10 * (1 + steps) < profile.first_codes(model, 4, 30)
+    assert calls == ["initial_state", *["step"] * steps]
+
+
+def test_first_audio_holds_the_codecs_part(monkeypatch):
+    configs = [vars(ModelConfig(core)) for core in ("transformer", "mamba")]
+
+    def slow(codec: Codec, codebooks: int) -> tuple[int, bool]:
+        time.sleep(0.1)
+        return 2, True
+    monkeypatch.setattr(profile, "first_sound", slow)
+    result = profile.task_steps(configs, frames=6, repeats=2, codec=str(EMBEDDED))
+    sound = result["sound"]
+    assert (sound["frames"], sound["streams"], len(sound["ms"])) == (2, True, 2) and min(sound["ms"]) >= 100
+    for parts in result["cores"].values():
+        assert len(parts["first_audio_ms"]) == 2 and len(parts["decode_ms"]) == 1
+        assert all(audio > codec for audio, codec in zip(parts["first_audio_ms"], sound["ms"]))
+
+
+def test_without_a_codec_first_audio_is_left_out():
+    result = profile.task_steps([vars(ModelConfig("mamba"))], frames=6, repeats=1, codec=None)
+    assert result["sound"] is None and "first_audio_ms" not in result["cores"]["mamba"]
+
+
+@pytest.mark.parametrize("core", ["transformer", "transformer_conv", "mamba_conv"])
+def test_a_moved_state_has_its_caches_filled(core):
+    model = build(ModelConfig(core=core, size="matched-1m"))
+    state = model.initial_state(torch.zeros(1, 3, dtype=torch.long), 100)
+    profile.move(state, 90)
+    caches = list(attention_states(state.core))
+    assert state.frames == 90 and len(caches) == (0 if core == "mamba_conv" else 4)
+    assert all(cache.frames == state.characters + 90 for cache in caches)

@@ -1,0 +1,299 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from lib.report.claims import METRICS, Claim, Sample, brief, evaluate, headline, judge, load_claims, summary
+
+CLAIMS = load_claims()
+SCOPE = "made-up numbers"
+SPREAD = (-0.01, 0.0, 0.01, 0.005, -0.005)
+
+
+def samples(core: str, metric: str, mean: float, spread=SPREAD, pair: str = "seed") -> dict:
+    return {(core, metric): [Sample(mean * (1 + d), f"{pair} {i}", f"run/{core}-{i}") for i, d in enumerate(spread)]}
+
+
+def two(metric: str, transformer: float, hybrid: float, **kwargs) -> dict:
+    """Both cores, the hybrid's spread in another order, so that the pairs differ."""
+    return {**samples("transformer", metric, transformer, **kwargs),
+            **samples("mamba_conv", metric, hybrid, **{"spread": SPREAD[::-1], **kwargs})}
+
+
+def claim(kind: str, metric: str = "step_ms", **kwargs) -> Claim:
+    than = "transformer" if kind in ("saving", "tie") else ""
+    return Claim("c0", "", "", kind, metric=metric, core="mamba_conv", than=than, **kwargs)
+
+
+def verdict(claim: Claim, results: dict) -> str:
+    return judge(claim, results, SCOPE).verdict
+
+
+def test_the_claims_are_complete_and_checked():
+    assert len(CLAIMS) >= 35
+    assert [c.id for c in CLAIMS] == [f"c{i:02d}" for i in range(1, len(CLAIMS) + 1)]
+    kinds = Counter(c.kind for c in CLAIMS)
+    assert set(kinds) == {"value", "saving", "tie", "arithmetic", "contradiction", "none"}
+    assert {c.metric for c in CLAIMS} - {""} <= set(METRICS)
+    assert {c.core for c in CLAIMS} == {"transformer", "mamba_conv", ""}
+    assert all(len(c.quote) < 100 for c in CLAIMS)
+
+
+def test_every_arithmetic_claim_evaluates_and_most_contradict():
+    judged = {c.expression: verdict(c, {}) for c in CLAIMS if c.kind == "arithmetic"}
+    assert [e for e, v in judged.items() if v == "contradicts itself"] == [
+        "1000 / 17.22", "1000 / 11.07", "4 * 75 * 4", "1 - 17.0 / 16.0"]
+    assert set(judged.values()) == {"contradicts itself", "not comparable"}
+
+
+def test_without_results_no_claim_is_judged_and_each_says_what_is_missing():
+    for c in CLAIMS:
+        judgement = judge(c, {}, SCOPE)
+        assert judgement.verdict in ("not comparable", "contradicts itself")
+        assert judgement.explanation and judgement.runs == ()
+        if c.metric:
+            assert judgement.explanation.startswith(f"Not measured: {c.metric} of")
+
+
+def test_the_seeds_own_numbers_repeated_reproduce_its_savings():
+    """Results made of what it says: every saving with a number is reproduced, every absolute figure only shown."""
+    said = {(c.core, c.metric): c.says for c in CLAIMS if c.kind == "value"}
+    results = {}
+    for (core, metric), value in said.items():
+        results |= samples(core, metric, value, SPREAD if core == "transformer" else SPREAD[::-1])
+    for c in CLAIMS:
+        if c.kind == "saving" and c.says and (c.than, c.metric) in said and c.direction == "less":
+            assert verdict(c, results) == "reproduced", c
+        if c.kind == "value" and METRICS[c.metric].depends_on:
+            judgement = judge(c, results, SCOPE)
+            assert judgement.verdict == "not comparable" and "n = 5 seeds" in judgement.measured
+            assert len(judgement.runs) == 5
+    faster_inference = next(c for c in CLAIMS if c.direction == "more")
+    assert verdict(faster_inference, results) == "not reproduced"       # 73 tokens a second are not more than 78
+
+
+@pytest.mark.parametrize("expression, value", [("1 + 2 * 3", 7), ("(1 + 2) * 3", 9), ("1 - 17.0 / 16.0", -0.0625)])
+def test_arithmetic(expression, value):
+    assert evaluate(expression) == value
+
+
+@pytest.mark.parametrize("expression", ["__import__('os')", "a + 1", "2 ** 9", "'a' * 3", "True + 1", "[1]", "-1"])
+def test_anything_but_arithmetic_is_refused(expression):
+    with pytest.raises(ValueError, match="not plain arithmetic"):
+        evaluate(expression)
+
+
+def test_a_saving_and_its_reverse():
+    saving = claim("saving", says=0.36)
+    judgement = judge(saving, two("step_ms", 17.0, 11.0, pair="process"), SCOPE)
+    assert judgement.verdict == "reproduced"
+    assert judgement.measured.startswith("35 % less (95 % interval 3")
+    assert judgement.measured.endswith("n = 5 processes): 11 ms against 17 ms")
+    assert SCOPE in judgement.explanation and len(judgement.runs) == 10
+    reverse = judge(saving, two("step_ms", 11.0, 17.0), SCOPE)
+    assert reverse.verdict == "not reproduced" and "the other way" in reverse.explanation
+    assert reverse.measured.startswith("55 % more (95 % interval 5")
+
+
+def test_a_saving_needs_half_of_what_is_said_and_separation():
+    small = judge(claim("saving", says=0.36), two("step_ms", 10.0, 9.0), SCOPE)
+    assert small.verdict == "not reproduced" and "less than half" in small.explanation
+    noisy = judge(claim("saving", says=0.36), {**samples("transformer", "step_ms", 10, (-0.5, 0.5, 0)),
+                                               **samples("mamba_conv", "step_ms", 9, (0.5, -0.5, 0))}, SCOPE)
+    assert noisy.verdict == "not reproduced" and "includes 0" in noisy.explanation
+    assert verdict(claim("saving", says=0.0), two("step_ms", 10.0, 9.0)) == "reproduced"
+
+
+def test_more_is_a_saving_turned_round():
+    more = claim("saving", "tokens_per_s", says=0.36, direction="more")
+    assert verdict(more, two("tokens_per_s", 100, 140)) == "reproduced"
+    assert verdict(more, two("tokens_per_s", 140, 100)) == "not reproduced"
+
+
+def test_a_tie_needs_an_interval_inside_the_tolerance():
+    tie = claim("tie", tolerance=0.05)
+    assert verdict(tie, two("step_ms", 10.0, 10.0)) == "reproduced"
+    assert verdict(tie, two("step_ms", 10.0, 8.0)) == "not reproduced"
+    wide = {**samples("transformer", "step_ms", 10, (-0.2, 0.2, 0)),
+            **samples("mamba_conv", "step_ms", 10, (0.2, -0.2, 0))}
+    judgement = judge(tie, wide, SCOPE)
+    assert judgement.verdict == "not reproduced" and "reaches beyond" in judgement.explanation
+    accuracy = two("final_accuracy", 0.9995, 0.9995, spread=(0, 0, 0))
+    assert verdict(claim("tie", "final_accuracy", tolerance=0.005), accuracy) == "reproduced"
+
+
+def test_a_learning_value_needs_its_interval_inside_the_tolerance():
+    steps = claim("value", "steps_to_100", says=200, tolerance=200)
+    assert verdict(steps, samples("mamba_conv", "steps_to_100", 210)) == "reproduced"
+    assert verdict(steps, samples("mamba_conv", "steps_to_100", 900)) == "not reproduced"
+    accuracy = judge(claim("value", "final_accuracy", says=1.0, tolerance=0.02), samples("mamba_conv", "final_accuracy",
+                                                                                        0.995), SCOPE)
+    assert accuracy.verdict == "reproduced" and "to 100.00 %" in accuracy.measured      # a share ends at 1
+    assert "reaches beyond" in judge(steps, samples("mamba_conv", "steps_to_100", 398), SCOPE).explanation
+
+
+def test_what_is_counted_needs_one_value():
+    one = dict(spread=(0,), pair="model")
+    count = claim("value", "parameters", says=3165569)
+    assert verdict(count, samples("mamba_conv", "parameters", 3167105, **one)) == "reproduced"
+    assert verdict(count, samples("mamba_conv", "parameters", 3300000, **one)) == "not reproduced"
+    fewer = judge(claim("saving", "parameters", says=0.45), two("parameters", 5735297, 3165569, **one), SCOPE)
+    assert fewer.verdict == "reproduced"
+    assert fewer.measured == "45 % fewer (counted): 3,165,569 against 5,735,297"
+
+
+@pytest.mark.parametrize("c, results", [
+    (claim("saving", says=0.36), two("step_ms", 17.0, 11.0, spread=(0,))),
+    (claim("tie", tolerance=0.1), two("step_ms", 17.0, 17.0, spread=(0,))),
+    (claim("value", "final_accuracy", says=1.0, tolerance=0.01), samples("mamba_conv", "final_accuracy", 1.0, (0,))),
+])
+def test_one_seed_gives_no_verdict(c, results):
+    judgement = judge(c, results, SCOPE)
+    assert judgement.verdict == "not comparable" and "One seed gives no verdict" in judgement.explanation
+    assert "one seed, no interval" in judgement.measured and judgement.runs
+
+
+def test_a_pair_that_one_core_lacks_is_named_and_not_dropped():
+    results = two("steps_to_100", 300, 150)
+    results["transformer", "steps_to_100"].pop(1)
+    judgement = judge(claim("saving", "steps_to_100", says=0.5), results, SCOPE)
+    assert judgement.verdict == "not comparable" and "seed 1" in judgement.explanation
+
+
+def test_pairs_are_matched_by_name():
+    results = two("step_ms", 10, 9)
+    before = judge(claim("saving", says=0.1), results, SCOPE).measured
+    results["mamba_conv", "step_ms"].reverse()
+    assert judge(claim("saving", says=0.1), results, SCOPE).measured == before
+
+
+@pytest.mark.parametrize("value, pair, message", [
+    (float("nan"), "seed 9", "Not a finite number: final_accuracy of mamba_conv in seed 9."),
+    (float("inf"), "seed 9", "Not a finite number: final_accuracy of mamba_conv in seed 9."),
+    (1.0, "seed 0", "Two values of final_accuracy of mamba_conv have the same pair.")])
+def test_a_bad_sample_is_not_comparable(value, pair, message):
+    results = samples("mamba_conv", "final_accuracy", 1.0)
+    results["mamba_conv", "final_accuracy"].append(Sample(value, pair, "run"))
+    judgement = judge(claim("value", "final_accuracy", says=1.0, tolerance=0.1), results, SCOPE)
+    assert (judgement.verdict, judgement.explanation, judgement.measured) == ("not comparable", message, "")
+
+
+@pytest.mark.parametrize("transformer, hybrid, message", [
+    (0.0, 9.0, "peak_mb of transformer in seed 1"), (-3.0, 9.0, "peak_mb of transformer in seed 1"),
+    (10.0, -3.0, "peak_mb of mamba_conv in seed 1")])
+def test_what_has_no_ratio_is_not_comparable_and_the_rest_is_compared(transformer, hybrid, message):
+    results = {**two("step_ms", 17.0, 11.0), **two("peak_mb", 10.0, 9.0)}
+    for core, value in (("transformer", transformer), ("mamba_conv", hybrid)):
+        results[core, "peak_mb"][1] = replace(results[core, "peak_mb"][1], pair="seed 1", value=value)
+    results["mamba_conv", "peak_mb"] = [replace(s, pair=f"seed {i}") for i, s in enumerate(results["mamba_conv", "peak_mb"])]
+    judgement = judge(claim("saving", "peak_mb", says=0.2), results, SCOPE)
+    assert judgement.verdict == "not comparable" and judgement.explanation == f"No ratio, since not above 0: {message}."
+    time, memory = headline(results, metrics=["step_ms", "peak_mb"], scope=SCOPE)
+    assert time.winner == "mamba_conv" and (memory.outcome, memory.interval, memory.winner) == ("no verdict", None, None)
+    assert memory.sentence == (f"No verdict on peak memory, mamba_conv against transformer, on {SCOPE}. "
+                               f"No ratio, since not above 0: {message}.")
+    assert brief(memory) == "peak memory: not compared"
+    assert summary([time, memory]).startswith("On made-up numbers: mamba_conv is ahead in time per training step; no verdict on peak")
+
+
+def exponents(core: str, *values: float) -> dict:
+    return {(core, "exponent_step_time"): [Sample(value, f"process {i}", f"run/{core}") for i, value in enumerate(values)]}
+
+
+def test_exponents_are_compared_by_their_difference():
+    results = exponents("transformer", 1.31, 1.33, 1.35) | exponents("mamba_conv", 1.0, 1.03, 1.03)     # 0.31, 0.30, 0.32 less
+    found, = headline(results, metrics=["exponent_step_time"], scope=SCOPE)
+    assert found.interval.mean == pytest.approx(0.31) and found.winner == "mamba_conv"
+    assert found.interval.high - 0.31 == pytest.approx(2.484 * 0.01, rel=1e-3)
+    assert found.sentence == ("mamba_conv has 0.31 lower exponent of step time in length than transformer "
+                              "(95 % interval 0.29 to 0.33, n = 3 processes) on made-up numbers.")
+    assert brief(found) == "0.31 lower exponent of step time in length (0.29 to 0.33)"
+    linear = next(c for c in CLAIMS if c.id == "c57")                        # says 1 less: a third of it is no half
+    judgement = judge(linear, results, SCOPE)
+    assert judgement.verdict == "not reproduced"
+    assert judgement.explanation.startswith("The report says 1 lower. Separated, but by less than half of that.")
+    assert judgement.measured.endswith(": 1.02 against 1.33")
+    results = exponents("transformer", 1.9, 2.0, 2.1) | exponents("mamba_conv", 0.95, 1.0, 1.1)
+    assert verdict(linear, results) == "reproduced"
+
+
+@pytest.mark.parametrize("hybrid, transformer, amount", [
+    (0.0, 0.31, "0.31 lower"), (0.31, 0.0, "0.31 higher"), (-0.2, 0.31, "0.51 lower"), (0.31, -0.2, "0.51 higher"),
+    (-0.5, -0.4, "0.1 lower")])
+def test_an_exponent_of_any_sign_is_compared(hybrid, transformer, amount):
+    """Two short lengths on a busy machine give such."""
+    results = exponents("mamba_conv", hybrid, hybrid) | exponents("transformer", transformer, transformer)
+    found, = headline(results, metrics=["exponent_step_time"], scope=SCOPE)
+    assert found.sentence.startswith(f"mamba_conv has {amount} exponent") and found.outcome == "separated"
+    judged = [judge(c, results, SCOPE) for c in CLAIMS if c.metric == "exponent_step_time"]
+    assert len(judged) == 4 and all(j.measured and j.verdict != "not comparable" for j in judged)
+
+
+def test_a_trial_shows_what_was_measured_and_judges_nothing():
+    results = {**two("step_ms", 17.0, 11.0), **two("parameters", 20, 10, spread=(0,)), **two("peak_mb", 9.0, 9.0, spread=(0,))}
+    for c in CLAIMS:
+        judgement = judge(c, results, SCOPE, trial=True)
+        assert judgement.verdict == "not comparable" and judgement.explanation.startswith("A trial of the pipeline.")
+    judgement = judge(claim("saving", says=0.36), results, SCOPE, trial=True)
+    assert judgement.measured.startswith("35 % less (95 % interval 3") and len(judgement.runs) == 10
+    found = headline(results, metrics=["step_ms", "parameters", "peak_mb"], scope=SCOPE, trial=True)
+    assert [c.outcome for c in found] == ["no verdict", "counted", "no verdict"]
+    assert {(c.p, c.winner) for c in found} == {(None, None)}
+    assert found[0].sentence.endswith("on made-up numbers: a trial of the pipeline gives no verdict.")
+    assert brief(found[0]).endswith("; no verdict)") and brief(found[1]).endswith("(counted)")
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"kind": "opinion"}, "claim c9: no kind 'opinion': choose one of value"),
+    ({"metric": "speed"}, "claim c9: no metric 'speed'"),
+    ({"core": "lstm"}, "claim c9: no core 'lstm': choose one of transformer, mamba_conv, mamba"),
+    ({"unit": "s"}, "claim c9: no unit 's': choose one of ms"),
+    ({"page": 3}, "claim c9: no field 'page'"),
+    ({"says": None}, "claim c9: a value needs 'says'"),
+    ({"metric": "final_accuracy", "unit": "share"}, "claim c9: a value needs 'tolerance'"),
+])
+def test_a_malformed_claim_is_one_clear_line(change, message):
+    entry = {"id": "c9", "section": "s", "quote": "q", "kind": "value", "metric": "step_ms", "core": "mamba",
+             "says": 1.0, "unit": "ms", **change}
+    with pytest.raises(ValueError) as error:
+        load_claims([{k: v for k, v in entry.items() if v is not None}])
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_headline_computes_its_sentences_and_reversing_the_data_reverses_them():
+    ahead = headline(two("step_ms", 17.0, 10.0, pair="process"), metrics=["step_ms"], scope=SCOPE)[0]
+    assert ahead.winner == "mamba_conv" and ahead.outcome == "separated" and ahead.p < 0.05
+    assert ahead.sentence == ("mamba_conv takes 41 % less time per training step than transformer "
+                              "(95 % interval 41 to 42 %, n = 5 processes) on made-up numbers.")
+    behind = headline(two("step_ms", 10.0, 17.0, pair="process"), metrics=["step_ms"], scope=SCOPE)[0]
+    assert behind.winner == "transformer" and "takes 70 % more time" in behind.sentence
+    fast = headline(two("tokens_per_s", 100, 150), metrics=["tokens_per_s"], scope=SCOPE)[0]
+    assert fast.winner == "mamba_conv" and "generates 50 % more tokens per second than transformer" in fast.sentence
+    match = headline(two("token_match", 0.9, 0.5), metrics=["token_match"], scope=SCOPE)[0]
+    assert match.winner == "transformer" and "reaches 40 points lower agreement" in match.sentence
+
+
+def test_holm_makes_more_comparisons_stricter():
+    weak = two("step_ms", 10, 9.9, spread=(-0.02, 0.0, 0.03, 0.01, -0.02))
+    weak["mamba_conv", "step_ms"] = [replace(s, value=v) for s, v in zip(weak["mamba_conv", "step_ms"],
+                                                                        (9.7, 9.9, 10.15, 10.1, 9.72))]
+    alone = headline(weak, metrics=["step_ms"], scope=SCOPE)[0]
+    among = headline({**weak, **two("peak_mb", 10, 10), **two("forward_ms", 10, 10), **two("backward_ms", 10, 10)},
+                     metrics=["step_ms", "peak_mb", "forward_ms", "backward_ms"], scope=SCOPE)[0]
+    assert alone.outcome == "separated" and among.outcome == "not separated"
+    assert among.p == pytest.approx(4 * alone.p) and among.winner is None
+
+
+def test_summary_names_a_winner_only_where_nothing_is_lost():
+    metrics = ["parameters", "step_ms", "token_match", "peak_mb"]
+    results = {**two("parameters", 5735297, 3165569, spread=(0,), pair="model"), **two("step_ms", 17, 10)}
+    text = summary(headline({**results, **two("token_match", 0.9, 0.5)}, metrics=metrics, scope=SCOPE))
+    assert text == ("On made-up numbers: mamba_conv is ahead in time per training step; transformer is ahead in "
+                    "agreement with the memorised tokens; no verdict on peak memory; a choice of size and no result: "
+                    "parameters. No overall winner.")
+    text = summary(headline({**results, **two("token_match", 0.9, 0.9)}, metrics=metrics, scope=SCOPE))
+    assert text.endswith("mamba_conv is ahead in 1 of the 2 tested comparisons and behind in none.")
+    assert summary(headline({}, metrics=metrics, scope=SCOPE)).endswith("No overall winner.")
+    one = headline(two("step_ms", 17, 10, spread=(0,)), metrics=["step_ms"], scope=SCOPE)
+    assert one[0].outcome == "no verdict" and one[0].sentence.endswith("one seed gives no verdict.")
+    assert summary(one).endswith("No overall winner.")

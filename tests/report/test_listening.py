@@ -1,0 +1,109 @@
+"""The widgets of notebook 06: what their handlers show, and what is seen while they work."""
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from lib import records
+from lib.config import TrainConfig, study
+from lib.data.audio import flac
+from lib.data.corpus import Clip
+from lib.data.tokens import Tokens
+from lib.measuring.listening import sound_file
+from lib.report import listening
+from lib.report.results import of_runs
+
+SOUND = np.sin(np.arange(2400) / 10).astype(np.float32)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    """What was put into the output last."""
+    last = []
+    monkeypatch.setattr(listening, "display", lambda *objects: last.__setitem__(slice(None), objects))
+    return last
+
+
+@pytest.fixture
+def box(monkeypatch, tmp_path) -> SimpleNamespace:
+    """A text box whose core `says` what is set, and the state of its controls while that was said."""
+    made = SimpleNamespace(says=lambda text: SOUND, seen=[])
+
+    def say(text: str) -> np.ndarray:
+        made.seen.append((made.button.disabled, made.button.description, made.text.disabled, made.core.disabled))
+        return made.says(text)
+
+    monkeypatch.setattr(listening, "read_checkpoint", lambda path: SimpleNamespace(say=say))
+    controls, made.output = listening.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
+    made.text, made.core, made.button = controls.children
+    return made
+
+
+def ready(box: SimpleNamespace) -> bool:
+    return not (box.button.disabled or box.text.disabled or box.core.disabled) and box.button.description == "Speak"
+
+
+def test_the_button_is_still_and_says_so_until_the_sound_is_there(box, shown, capsys):
+    box.text.value = "kot <b>"
+    box.button.click()
+    assert box.seen == [(True, "speaking …", True, True)] and ready(box)
+    assert "speaking …" in capsys.readouterr().out
+    sound, = shown
+    assert "<audio" in sound.data and "kot &lt;b&gt;" in sound.data
+
+
+@pytest.mark.parametrize("error, line", [
+    (ValueError("nothing to speak in '...'"), "<p>nothing to speak in &#x27;...&#x27;</p>"),
+    (RuntimeError("two\n  lines"), "<p>RuntimeError two lines</p>"), (KeyError("x"), "<p>KeyError &#x27;x&#x27;</p>"),
+    (FileNotFoundError(2, "No such file", "a.flac"), "<p>FileNotFoundError [Errno 2] No such file: &#x27;a.flac&#x27;</p>"),
+    (KeyboardInterrupt(), "<p>KeyboardInterrupt</p>"), (ValueError(), "<p>ValueError</p>")])
+def test_whatever_is_raised_is_one_line_and_the_button_works_again(error, line, box, shown):
+    def fail(text: str) -> np.ndarray:
+        raise error
+
+    box.says = fail
+    box.button.click()
+    assert [one.data for one in shown] == [line] and ready(box)
+    box.says = lambda text: SOUND
+    box.button.click()
+    assert "<audio" in shown[0].data and len(box.seen) == 2 and ready(box)
+
+
+@pytest.fixture
+def heard() -> tuple:
+    """A report of one core in one regime that said the first of two sentences; the sentences, their codes, a corpus."""
+    run = records.save("train", {"config": asdict(TrainConfig())}, {})
+    report = of_runs(study("smoke"), [run])
+    report.heard[run.name] = records.save("listen", {}, {}, {sound_file("t0"): flac(SOUND)})
+    clips = [Clip("t0", "kot <b>", SOUND), Clip("t1", "pies", SOUND)]
+    tokens = [Tokens(clip.id, clip.text, np.zeros((4, 8), np.int16), "c") for clip in clips]
+    return report, clips, tokens, SimpleNamespace(sound=lambda codes, codec: SOUND)
+
+
+def test_the_browser_shows_what_is_chosen_and_is_still_while_it_draws(heard, shown, monkeypatch):
+    states, drawn = [], listening.figures.sounds
+    monkeypatch.setattr(listening.figures, "sounds", lambda *given: [states.append([c.disabled for c in controls]), drawn(*given)][1])
+    controls = []
+    *controls, output = listening.browser(*heard).children
+    sentence, core, regime = controls
+    assert core.options == ("transformer",) and isinstance(output, widgets.Output)
+    picture, sound = shown
+    assert picture.data.startswith(b"\x89PNG") and sound.data.count("<audio") == 3 and "kot &lt;b&gt;" in sound.data
+    regime.value = "as reported"
+    assert [one.data for one in shown] == ["<p>transformer did not say this in the regime as reported</p>"]
+    regime.value = "causal"
+    assert shown[1].data == sound.data and states[-1] == [True] * 3
+    sentence.value = 1                                                      # which it was not heard with
+    assert [one.data for one in shown] == ["<p>transformer did not say this in the regime causal</p>"]
+    assert not any(c.disabled for c in controls) and not plt.get_fignums()
+
+
+def test_a_sound_that_is_damaged_is_one_line_in_the_browser(heard, shown):
+    path, = heard[0].heard.values()
+    (path.folder / sound_file("t0")).write_bytes(b"")
+    listening.browser(*heard)
+    line, = shown
+    assert "is missing or damaged" in line.data and "\n" not in line.data

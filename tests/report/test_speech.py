@@ -1,0 +1,262 @@
+"""The study of speech in the report, on made-up runs: tables, figures and the computed answer."""
+from dataclasses import asdict, replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import records
+from lib.config import ModelConfig, SpeechConfig, study
+from lib.report import choice, figures, speech
+from lib.report.results import Report
+
+CORES = ("transformer", "mamba_conv", "mamba", "pointwise")
+
+
+def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "word") -> tuple[list, list]:
+    """Training runs, a seed each, and what they said: so many errors among 100 phonemes with given durations."""
+    trained, said = [], []
+    for seed, wrong in enumerate(errors):
+        config = SpeechConfig(ModelConfig(core, "matched-1m", conditioning=conditioning, units="phonemes"), steps=steps, seed=seed)
+        points = [{"step": step, "loss": 6 - step / 20 + wrong / 100, "per_codebook": [0.1, 0.2]} for step in (steps // 2, steps)]
+        run = records.save("speech", {"config": asdict(config)}, {
+            "validation": points, "test": {"loss": 5 + wrong / 100, "per_codebook": [0.3, 0.1]}, "cpu_seconds": [0.5] * steps,
+            "frames": [1000] * steps, "train_frames": 75 * 60 * 10, "phrases": 200, "core_parameters": 1000, "parameters": 2000,
+            "training_flops_per_frame": 1e6, "state_bytes": {"300": 1000, "4800": 2000}})
+        rows = [{"id": "t", "split": split, "durations": durations, "text": "kot <b>", "phonemes": 100, "errors": wrong + more,
+                 "heard": "k ɔ t", "mcd_db": 3.0, "f0_cents": 20.0, "ended": True}
+                for split, durations, more in (("test", "given", 0), ("test", "predicted", 2), ("validation", "given", 1))]
+        trained.append(run)
+        said.append(records.save("said", {"run": run.key}, {"train": run.name, "config": asdict(config), "rows": rows,
+                                                            "shuffled_text": 0.9, "judge": "recogniser/x"}))
+    return trained, said
+
+
+@pytest.fixture
+def report() -> Report:
+    made = Report(study("standard"))
+    made.corpus = records.save("corpus", {}, {"speech": "made-up speech"})
+    made.recogniser = records.save("recogniser", {}, {"test": {"error": {"speech": 0.005}}})
+    made.bounds = records.save("bounds", {}, {"rows": [
+        {"id": "t", "what": what, "text": "kot <b>", "phonemes": 100, "errors": errors, "mcd_db": 1.0, "f0_cents": 5.0}
+        for what, errors in (("speech", 1), ("codec", 2), ("untrained", 99))]})
+    for core, errors in zip(CORES, ([20, 22, 21], [10, 11, 12], [20, 23, 19], [50, 52, 49])):
+        for kind, group in zip((made.speech, made.said), runs_of(core, errors)):
+            kind.setdefault("headline", []).extend(group)
+    return made
+
+
+def test_the_answer_names_who_is_ahead_and_by_how_much(report):
+    report.steps_matched = records.save("profile", {}, {
+        "size": "matched-3m", "parameters": dict.fromkeys(CORES[:2], 9), "core_parameters": dict.fromkeys(CORES[:2], 5), "processes": [
+            {"transformer": {"step_ms": [100 + i], "decode_ms": [2.0]}, "mamba_conv": {"step_ms": [150 + 2 * i], "decode_ms": [1.9]}}
+            for i in range(3)]})
+    how, first, second, control, hybrid = speech.answer(report)
+    assert "40 steps of 8 phrases" in how and "gets 0.5% of the phonemes" in how
+    assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in first and "mamba_conv 11.0 %" in first and "23.0 %" in second
+    assert control.startswith("Does the task need a core?") and "mamba_conv is ahead in phoneme errors" in control
+    assert hybrid.startswith("Does the hybrid win?") and "10 points" in hybrid and "10 minutes of one voice" in hybrid
+    assert "mamba_conv is ahead in phoneme errors on unseen sentences with given durations" in hybrid
+    assert "at size matched-3m and 300 frames, on" in hybrid and "50 % more time per training step (49 to 52 %)" in hybrid
+    assert "5.0 % less decoding time per frame" in hybrid
+
+
+def test_a_hybrid_that_loses_is_said_to_lose(report):
+    swapped = {"transformer": "mamba_conv", "mamba_conv": "transformer"}
+    for kind in (report.speech, report.said):
+        for run in kind["headline"]:
+            config = run.identity.get("config") or run.result["config"]
+            config["model"]["core"] = swapped.get(config["model"]["core"], config["model"]["core"])
+    hybrid = speech.answer(report)[4]
+    assert "transformer is ahead in phoneme errors" in hybrid and "mamba_conv is ahead" not in hybrid
+
+
+def test_cores_that_are_alike_are_not_separated(report):
+    found = {(c.a, c.b, c.metric): c for c in speech.comparisons(report)}
+    alike = found["mamba", "transformer", "phoneme_error_given"]
+    assert alike.outcome == "not separated" and alike.winner is None
+    assert found["pointwise", "transformer", "phoneme_error_given"].winner == "transformer"
+    tested = [c for c in found.values() if c.p is not None]
+    assert len(tested) == 15 and all(c.p >= 0 for c in tested)           # adjusted together
+
+
+def test_one_seed_gives_numbers_and_no_verdict(report):
+    for kind in (report.speech, report.said):
+        kind["headline"] = kind["headline"][::3]
+    assert {c.outcome for c in speech.comparisons(report)} == {"no verdict"}
+    assert "20.0 % (one seed)" in speech.answer(report)[1]
+    assert "Neither is ahead" in speech.answer(report)[4]
+
+
+def test_a_trial_says_what_was_heard_and_who_is_ahead_of_nobody(report):
+    say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44]})
+    report.study = replace(report.study, trial=True)
+    how, given, predicted = speech.answer(report)
+    assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in given and "mamba_conv 13.0 %" in predicted
+    found = speech.comparisons(report) + speech.long_comparisons(report)
+    assert len(found) == 17 and {(c.outcome, c.p, c.winner) for c in found} == {("no verdict", None, None)}
+    assert found[0].sentence.startswith("mamba_conv makes 10 points fewer") and found[0].sentence.endswith(
+        "a trial of the pipeline gives no verdict.")
+    assert len(choice.choice(report)) == 0 and choice.sentences(report) == []
+
+
+@pytest.mark.parametrize("core", ["transformer", "mamba_conv", "pointwise"])
+def test_one_core_is_reported_alone(report, core):
+    for kind in (report.speech, report.said):
+        kind["headline"] = kind["headline"][3 * CORES.index(core):][:3]
+    say_long(report, {core: [0.9, 0.8, 0.85]})
+    assert speech.comparisons(report) == [] and speech.long_comparisons(report) == []
+    _, given, _, control, hybrid, longer = speech.answer(report)
+    assert f"{core} " in given and given.count("n = 3") == 1 and f"{core} 85.0 % (" in longer
+    assert control == "Does the task need a core? mamba_conv and pointwise were not both measured."
+    assert hybrid == "Does the hybrid win? mamba_conv and transformer were not both measured."
+    assert list(speech.headline_table(report).core)[:2] == [core, "the speech itself"]
+    for figure in (speech.curves(report), speech.cost_and_quality(report), speech.against_seconds(report)):
+        figures.picture(figure)
+    assert len(choice.choice(report)) == (core == "transformer")            # with and without a window
+
+
+def test_what_is_there_of_a_study_that_was_stopped_is_reported(report):
+    """A core trained anew and not heard yet, no bounds, no widths beside Mamba alone."""
+    name = report.speech["headline"].pop(0).name
+    assert name not in set(speech.runs(report).run) and len(speech.runs_table(report)) == 22
+    say_long(report, {"transformer": [0.9, 0.8], "mamba_conv": [0.5, 0.41, 0.44]})
+    report.longer.append(records.save("longer", {"of": "a run that is gone"}, {"train": name, "core": "transformer", "lengths": [
+        {"seconds": 60, "window": None, "texts": 3, "frames": 100, "said": 100, "error": 0.9, "ceiling": 0.01}]}))
+    assert len(speech.long_texts(report)) == 2 * 4 + 3 * 2
+    report.bounds = None
+    assert list(speech.headline_table(report).core) == [*CORES, "what was said for another sentence"]
+    assert speech.listening(report) == ""
+    for kind, group in zip((report.speech, report.said), runs_of("mamba_conv", [31, 29], 20)):
+        kind["widths"] = group
+    assert speech.answer(report)[-1] == "Does a convolution beside Mamba help? No width was measured beside Mamba without any."
+    figures.picture(speech.against_width(report))
+    report.said.clear()
+    assert len(speech.runs(report)) == 0 == len(speech.rates_table(report)) and speech.at_the_edge(report) == []
+
+
+def test_a_run_that_diverged_is_not_compared(report):
+    diverged = report.speech["headline"][3]                                 # the first seed of mamba_conv
+    diverged.result["test"]["loss"] = diverged.result["validation"][-1]["loss"] = float("nan")
+    loss = next(c for c in speech.comparisons(report) if (c.a, c.b, c.metric) == ("mamba_conv", "transformer", "held_out_loss"))
+    assert loss.outcome == "no verdict" and "Not a finite number: held_out_loss of mamba_conv in seed 0." in loss.sentence
+    assert "loss on unseen sentences: not compared" in speech.answer(report)[4]
+    assert "mamba_conv is ahead in phoneme errors on unseen sentences with given" in speech.answer(report)[4]
+    figures.picture(speech.curves(report))
+    report.speech["rates"] = [records.save("speech", {"config": asdict(SpeechConfig(ModelConfig(core))) | {"learning_rate": rate}},
+                                           {"validation": [{"step": 1, "loss": loss}]})
+                              for core, rate, loss in (("mamba", 1e-3, 5.5), ("mamba", 2e-3, float("nan")), ("conv", 2e-3, 5.0))]
+    mamba, conv = speech.rates_table(report).to_dict("records")
+    assert (mamba["0.001"], mamba["0.002"], mamba["chosen"]) == ("5.500", "diverged", "0.001")
+    assert (conv["0.001"], conv["0.002"], conv["chosen"]) == ("not tried", "5.000", "0.002")
+
+
+def test_tables_show_every_core_the_bounds_and_every_run(report):
+    table = speech.headline_table(report)
+    assert list(table.core) == [*CORES, "the speech itself", "after the codec", "an untrained model",
+                                "what was said for another sentence"]
+    assert list(table["phoneme error, given durations"])[-4:] == ["1.0 %", "2.0 %", "99.0 %", "90.0 %"]
+    assert len(speech.runs_table(report)) == 24 and set(speech.runs_table(report).durations) == {"given", "predicted"}
+
+
+def test_the_learning_rate_with_the_least_validation_loss_is_marked(report):
+    config = SpeechConfig(ModelConfig("mamba", "matched-1m"))
+    report.speech["rates"] = [
+        records.save("speech", {"config": asdict(config) | {"learning_rate": rate}}, {"validation": [{"step": 1, "loss": loss}]})
+        for rate, loss in ((1e-3, 5.5), (2e-3, 5.25), (4e-3, 5.75))]
+    row, = speech.rates_table(report).to_dict("records")
+    assert row == {"core": "mamba", "size": "matched-1m", "0.001": "5.500", "0.002": "5.250", "0.004": "5.750", "chosen": "0.002"}
+    assert speech.at_the_edge(report) == []
+    report.speech["rates"] = report.speech["rates"][1:]
+    assert "chosen for mamba (matched-1m) is at the edge of those tried (0.002 to 0.004)" in speech.at_the_edge(report)[0]
+
+
+def test_figures_draw_every_run(report):
+    for core in CORES:
+        for conditioning in ("prefix", "word", "neighbours"):
+            for kind, group in zip((report.speech, report.said), runs_of(core, [30], 20, conditioning)):
+                kind.setdefault("strengths", []).extend(group)
+    curves = speech.curves(report)
+    assert len(curves.axes[0].lines) == len(curves.axes[1].lines) == 12
+    given, predicted = speech.against_strength(report).axes
+    assert [t.get_text() for t in given.get_xticklabels()] == ["prefix", "word", "neighbours"]
+    assert len(given.lines) == len(predicted.lines) == 4
+    assert all(sum(len(line.get_xdata()) for line in axis.lines) == 12 for axis in speech.cost_and_quality(report).axes)
+    plt.close("all")
+
+
+def test_errors_are_counted_over_all_phonemes_not_averaged_over_sentences():
+    assert speech.error(pd.DataFrame({"errors": [1, 0], "phonemes": [10, 90]})) == pytest.approx(0.01)
+    assert np.isclose(speech.error(pd.DataFrame({"errors": [1], "phonemes": [4]})), 0.25)
+
+
+def say_long(report: Report, last: dict[str, list[float]]) -> None:
+    """What the seeds of each core get wrong of texts of 60 seconds; of 4 seconds it is 30 %."""
+    runs = {run.identity["config"]["model"]["core"]: [] for run in report.speech["headline"]}
+    for run in report.speech["headline"]:
+        runs[run.identity["config"]["model"]["core"]].append(run)
+    report.longer = [records.save("longer", {"run": run.key}, {"train": run.name, "core": core, "lengths": [
+        {"seconds": seconds, "window": window, "texts": 3, "frames": 100, "said": 100, "error": wrong, "ceiling": 0.01}
+        for window in ((None, 300) if core == "transformer" else (None,))
+        for seconds, wrong in ((4, 0.3), (60, error if window is None else error - 0.3))]})
+        for core, errors in last.items() for run, error in zip(runs[core], errors)]
+
+
+def test_long_texts_are_compared_over_seeds(report):
+    say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.9, 0.7, 0.9]})
+    *_, hybrid, longer = speech.answer(report)
+    assert "40 points fewer phoneme errors on the longest texts (38 to 42 points)" in hybrid
+    assert "transformer 85.0 % (72.6 to 97.4, n = 3), transformer, window 300 55.0 % (" in longer and "pointwise" not in longer
+    assert "mamba_conv against it: 10 points fewer phoneme errors on the longest texts (" in longer
+    assert {(c.a, c.b): c.outcome for c in speech.long_comparisons(report)} == {
+        ("mamba_conv", "transformer"): "separated", ("mamba", "transformer"): "not separated",
+        ("mamba_conv", "transformer, window 300"): "separated", ("mamba", "transformer, window 300"): "separated"}
+    table = speech.longer_table(report)
+    assert list(table.core) == ["transformer"] * 2 + ["transformer, window 300"] * 2 + ["mamba_conv"] * 2 + ["mamba"] * 2
+    assert list(table["phoneme error"])[:2] == ["30.0 % (30.0 to 30.0, n = 3)", "85.0 % (72.6 to 97.4, n = 3)"]
+    axis, = speech.against_seconds(report).axes
+    assert sum(len(line.get_xdata()) for line in axis.lines) == 4 * (6 + 2) + 2
+    plt.close("all")
+
+
+def test_runs_around_the_headline_stand_beside_the_one_that_they_differ_from(report):
+    for name, core, size, wrong in (("strengths", "mamba", "matched-1m", 30), ("sizes", "mamba", "matched-3m", 20),
+                                    ("cores", "conv", "matched-1m", 40)):
+        for kind, group in zip((report.speech, report.said), runs_of(core, [wrong], 20 + (name == "sizes"))):
+            for run in group:
+                (run.identity.get("config") or run.result["config"])["model"]["size"] = size
+            kind.setdefault(name, []).extend(group)
+    table = speech.around(report)
+    assert list(table["what differs"]) == ["as the headline", "another core", "another size"]
+    assert list(table.core) == ["mamba", "conv", "mamba"] and list(table["size"]) == ["matched-1m", "matched-1m", "matched-3m"]
+    assert list(table["phoneme error, given durations"]) == ["30.0 %", "40.0 %", "20.0 %"]
+
+
+def test_widths_are_compared_with_mamba_alone(report):
+    for core, wrong in (("mamba", [30, 32, 31]), ("mamba_conv", [31, 29, 33]), ("mamba_conv_9_11", [10, 13, 10])):
+        for kind, group in zip((report.speech, report.said), runs_of(core, wrong, 20)):
+            kind.setdefault("widths", []).extend(group)
+    found = {(c.a, c.b, c.metric): c for c in speech.width_comparisons(report)}
+    assert found["mamba_conv_9_11", "mamba", "phoneme_error_given"].winner == "mamba_conv_9_11"
+    assert found["mamba_conv", "mamba", "phoneme_error_given"].outcome == "not separated"
+    assert found["mamba_conv_3_5", "mamba", "phoneme_error_given"].outcome == "no verdict"
+    answer = speech.answer(report)[-1]
+    assert answer.startswith("Does a convolution beside Mamba help? The hybrid with each of 2 widths against Mamba without any")
+    assert "1 are better, 0 worse and 1 not separated in phoneme errors on unseen sentences with given durations" in answer
+    assert "(at best, mamba_conv_9_11: 20 points fewer phoneme errors" in answer and "size matched-1m" in answer
+    wrong, _ = speech.against_width(report).axes
+    assert [t.get_text() for t in wrong.get_xticklabels()] == ["none", "3", "9 + 11"]
+    assert list(wrong.lines[0].get_xdata()) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and wrong.lines[1].get_ydata() == pytest.approx([31, 31, 11])
+    plt.close("all")
+
+
+def test_the_choice_is_the_best_core_and_what_is_not_separated_from_it(report):
+    say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.52, 0.4, 0.47]})
+    right, longest, short_state, long_state = choice.choice(report).to_dict("records")
+    assert right["take"] == "mamba_conv" and right["or, not separated"] == "none" and right["mamba_conv"] == "13.0 % (10.5 to 15.5)"
+    assert longest["for"].startswith("texts of 60 seconds") and longest["take"] == "mamba_conv"
+    assert longest["or, not separated"] == "mamba" and "55.0" in longest["transformer, window 300"]
+    assert right["transformer, window 300"] == ""
+    assert short_state["transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
+    assert choice.sentences(report)[1].startswith("For texts of 60 seconds, said right after training on 4: mamba_conv (or mamba: ")

@@ -1,0 +1,107 @@
+"""Generation: a memorised clip is said, sampling does what its parameters say, seeds repeat."""
+import numpy as np
+import pytest
+import torch
+
+from lib.config import ModelConfig, TrainConfig
+from lib.data.audio import flac, read_flac
+from lib.metrics.speech import token_match
+from lib.models.codec_lm import CodecLM
+from lib.models.cores import CORES
+from lib.speaking.decoding import Sampling, draw, generate, generate_batch
+from lib.training.memorise import load_model, train
+
+
+@pytest.mark.parametrize("core", ["transformer", "mamba_conv", "mamba"])
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_a_causal_model_says_the_clip_that_it_memorised(core, pattern, clips):
+    config = TrainConfig(ModelConfig(core, pattern=pattern), clips=1, steps=150, learning_rate=5e-4)
+    record = train(config, clips[:1], [])
+    assert record.result["memorised"]["accuracy"] >= 0.999
+    codes, figures = generate(load_model(record), clips[0].text, 40)
+    assert token_match(clips[0].codes, codes) == 1.0
+    assert codes.shape[0] == 4 and figures["frames"] == codes.shape[1] <= 40
+
+
+@pytest.mark.parametrize("regime", ["causal", "as_reported"])
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_greedy_generation_is_the_argmax_given_what_was_said(regime, pattern):
+    model = CodecLM(ModelConfig("mamba_conv", regime=regime, pattern=pattern)).eval()
+    torch.nn.init.constant_(model.end.bias, -50.0)              # never ends by itself
+    codes, figures = generate(model, "ala ma kota", 6)
+    assert codes.shape == (4, 6) and not figures["ended"] and codes.min() >= 0 and codes.max() < 1024
+    again, _ = generate(model, "ala ma kota", 6)
+    assert np.array_equal(codes, again)
+
+
+def test_generation_ends_when_the_model_says_so():
+    model = CodecLM(ModelConfig("mamba")).eval()
+    torch.nn.init.constant_(model.end.bias, 50.0)
+    codes, figures = generate(model, "ala", 30)
+    assert codes.shape == (4, 1) and figures["ended"]
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, top_k=50, seed=7)])
+def test_a_text_in_a_batch_is_said_as_it_is_alone(core, pattern, sampling):
+    model = CodecLM(ModelConfig(core, "matched-3m", pattern=pattern)).eval()
+    torch.nn.init.normal_(model.end.weight, std=0.3)                    # ends here and there
+    torch.nn.init.constant_(model.end.bias, -5.0)
+    texts = ["ala", "ala ma kota", "kot", "a kot ma alę i psa", "nic"]
+    together = generate_batch(model, texts, 24, sampling)
+    for text, (codes, figures) in zip(texts, together, strict=True):
+        alone, expected = generate(model, text, 24, sampling)
+        assert np.array_equal(codes, alone) and codes.shape[1] == figures["frames"]
+        assert (figures["frames"], figures["ended"]) == (expected["frames"], expected["ended"])
+
+
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_each_row_of_a_batch_ends_at_its_own_end(pattern, monkeypatch):
+    model = CodecLM(ModelConfig("mamba", pattern=pattern)).eval()
+    late, step, calls = 3 * (pattern == "delay"), model.step, []
+
+    def ends(previous, state):
+        calls.append(1)
+        return step(previous, state)[0], torch.tensor([1.0, -1.0, 1.0 if len(calls) == 5 + late else -1.0])
+    monkeypatch.setattr(model, "step", ends)
+    said = generate_batch(model, ["ala", "ma", "kota"], 8)
+    assert [codes.shape for codes, _ in said] == [(4, 1), (4, 8), (4, 5)] and len(calls) == 8 + late
+    assert [figures["ended"] for _, figures in said] == [True, False, True]
+
+
+def test_sampling_is_repeatable_and_depends_on_the_seed():
+    model = CodecLM(ModelConfig("transformer")).eval()
+    said = [generate(model, "ala", 5, Sampling(temperature=1.0, seed=seed))[0] for seed in (1, 1, 2)]
+    assert np.array_equal(said[0], said[1]) and not np.array_equal(said[0][:, :1], said[2][:, :1])
+
+
+def test_top_k_and_top_p_keep_the_likeliest():
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05]).repeat(4000, 1)
+    generator = torch.Generator().manual_seed(0)
+
+    def seen(**sampling):
+        return set(draw(p.log(), Sampling(temperature=1.0, **sampling), generator).tolist())
+    assert seen() == {0, 1, 2, 3} and seen(top_k=2) == {0, 1} and seen(top_k=1) == {0}
+    assert seen(top_p=0.5) == {0} and seen(top_p=0.6) == {0, 1} and seen(top_p=0.9) == {0, 1, 2}
+    drawn = draw(p.log(), Sampling(temperature=1.0), generator)
+    assert (drawn == 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert (draw(p.log(), Sampling(temperature=0.25), generator) == 0).float().mean() > 0.8
+    assert draw(p.log(), Sampling(), generator).unique().tolist() == [0]
+
+
+@pytest.mark.parametrize("wrong", [dict(temperature=-1), dict(temperature=float("nan")), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.5)])
+def test_impossible_sampling_is_refused(wrong):
+    with pytest.raises(ValueError, match="temperature is at least 0"):
+        Sampling(**wrong)
+
+
+def test_unknown_character_in_typed_text_is_named():
+    model = CodecLM(ModelConfig("mamba")).eval()
+    with pytest.raises(ValueError, match="ß"):
+        generate(model, "straße", 5)
+
+
+def test_flac_there_and_back():
+    audio = np.sin(np.arange(2400) / 9).astype(np.float32) * 0.5
+    assert np.abs(read_flac(flac(audio)) - audio).max() < 2 / 32768
