@@ -78,7 +78,7 @@ class Place:
 
 @dataclass
 class AttentionState:
-    cache: Tensor               # (batch, 2 · heads, room, head width): keys of all heads, then values; frame t is at t % room
+    cache: Tensor               # (batch, 2 · heads, room, head width): keys, then values; frame t is at t % room
     window: int | None = None   # frames that are read; a cache of as many is a ring
     frames: int = 0             # so far
     place: Place | None = None  # of the next step, where it is to be recorded
@@ -155,8 +155,9 @@ class Attention(nn.Module):
         y, at = torch.empty_like(x), state.frames
         by = turns(at, at + 1, self.head, x.dtype, x.device) if self.rotary else (x, x)
         scales = (self.q_norm.weight, self.k_norm.weight) if self.q_norm else (self.out.bias, self.out.bias)
-        _step(*(s.contiguous().numpy() for s in (x, self.qkv.weight, self.qkv.bias, *scales, *by, self.out.weight, self.out.bias,
-                                                 state.cache, y)), at, self.rotary, self.q_norm is not None)
+        _step(*(s.contiguous().numpy() for s in (
+            x, self.qkv.weight, self.qkv.bias, *scales, *by, self.out.weight, self.out.bias, state.cache, y)),
+            at, self.rotary, self.q_norm is not None)
         state.frames += 1
         return y
 

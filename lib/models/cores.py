@@ -2,9 +2,9 @@
 
 A core maps (batch, frames, width) to the same. In the causal regime it also runs frame by frame: `initial_state(batch,
 frames)` makes room for that many frames, `forward(x, state)` leaves there what the frames after x need to know of x,
-`step(frame, state)` takes (batch, width) and updates the state in place, and `state_bytes(frames)` says what the state
-of one sequence weighs after so many frames. Its layers have the same, and `writers()`: the linear maps whose outputs they
-add to what goes through.
+`step(frame, state)` takes (batch, width) and updates the state in place, in tensors that stay where they are, so that a GPU
+can record it, and `state_bytes(frames)` says what the state of one sequence weighs after so many frames. Its layers have
+the same, and `writers()`: the linear maps whose outputs they add to what goes through.
 """
 import math
 import re

@@ -27,7 +27,8 @@ CONFIGS = [
     *(dict(core=core, size=size) for core, size in CAUSAL),
     *(dict(core=core, size=size, recipe=RECIPE) for core, size in MATCHED),
     *(dict(core="transformer", size="matched-1m", recipe=(ingredient,)) for ingredient in RECIPE),
-    *(dict(core=core, size="matched-1m", recipe=RECIPE, window=WINDOW) for core in ("transformer", "transformer_conv", "interleaved")),
+    *(dict(core=core, size="matched-1m", recipe=RECIPE, window=WINDOW)
+      for core in ("transformer", "transformer_conv", "interleaved")),
     dict(core="transformer", size="seed", window=WINDOW),
     *(dict(core=core, size=size, recipe=RECIPE, state=state) for core in ("mamba", "mamba_conv", "interleaved")
       for size, state in (("matched-3m", 4), ("matched-1m", 4), ("matched-1m", 64), ("matched-3m", 64))),
@@ -365,7 +366,8 @@ def test_without_a_recipe_a_core_is_what_it_was(core, size, causal, count, total
     x = torch.randn(2, 23, SIZES[size].width, dtype=torch.double)
     y = built(x)
     assert parameters(built) == count
-    assert (y * torch.linspace(-1, 1, y.numel(), dtype=torch.double).view_as(y)).sum().item() == pytest.approx(total, rel=1e-9)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.double).view_as(y)
+    assert (y * weights).sum().item() == pytest.approx(total, rel=1e-9)
 
 
 def test_seed_sizes():
@@ -430,7 +432,8 @@ def test_rotary_attention_depends_on_distance_alone():
     torch.testing.assert_close(near, far)
 
 
-@pytest.mark.parametrize("batch,frames,window", [(2, 1, 1), (1, 4, 9), (2, 9, 9), (2, 10, 9), (3, 30, 7), (1, 23, 1), (1, 36, 9)])
+@pytest.mark.parametrize("batch,frames,window", [(2, 1, 1), (1, 4, 9), (2, 9, 9), (2, 10, 9), (3, 30, 7), (1, 23, 1),
+                                                 (1, 36, 9)])
 def test_a_window_is_a_band_of_softmax_attention(batch, frames, window):
     q, k, v = (torch.randn(batch, 3, frames, 8, dtype=torch.double, requires_grad=True) for _ in range(3))
     band = torch.ones(frames, frames, dtype=torch.bool).tril().triu(1 - window)
@@ -458,10 +461,10 @@ def test_normed_queries_and_keys_attend_alike_at_any_scale():
 def test_rms_norm_and_its_gradients(shape, dtype, tolerance):
     layer = RMSNorm(shape[-1]).to(dtype)
     torch.nn.init.normal_(layer.weight)
-    x, dy = torch.randn(2, *shape).double() * torch.tensor([1.0, 1e3]).view(2, *[1] * len(shape)).double(), torch.randn(2, *shape)
-    x = x.to(dtype).transpose(0, 1).requires_grad_()                    # rows that do not lie side by side
+    x, dy = (torch.randn(2, *shape, dtype=dtype).transpose(0, 1) for _ in range(2))     # rows that do not lie side by side
+    x[:, 1] *= 1e3
+    x.requires_grad_()
     wide = x.detach().double().requires_grad_(), layer.weight.detach().double().requires_grad_()
-    dy = dy.to(dtype).transpose(0, 1)
     want = F.rms_norm(wide[0], shape[-1:], wide[1], EPS)
     exact = (want, *torch.autograd.grad(want, wide, dy.double()))
     y = layer(x)
@@ -478,8 +481,9 @@ def test_a_gated_feed_forward_is_swiglu():
     assert parameters(layer) == 3 * 6 * 10
 
 
-@pytest.mark.parametrize("core,count,last", [("transformer", 8, "feed_forward.down"), ("transformer_conv", 8, "attention.fuse"),
-                                             ("mamba", 6, "mamba.out_proj"), ("mamba_conv", 4, "fuse"), ("interleaved", 8, "feed_forward.down")])
+@pytest.mark.parametrize("core,count,last", [
+    ("transformer", 8, "feed_forward.down"), ("transformer_conv", 8, "attention.fuse"), ("mamba", 6, "mamba.out_proj"),
+    ("mamba_conv", 4, "fuse"), ("interleaved", 8, "feed_forward.down")])
 def test_scaled_init_shrinks_what_writes_into_the_residual_stream(core, count, last):
     plain, scaled = {}, {}
     for kept, recipe in ((plain, ()), (scaled, ("scaled_init",))):
@@ -522,7 +526,8 @@ def test_a_cache_is_no_larger_than_its_window_and_refuses_what_it_has_no_room_fo
     (dict(size="matched-1m", recipe=("rmsnorm", "gelu")), "no 'gelu' in a recipe: choose from scaled_init, rmsnorm"),
     (dict(recipe=("rmsnorm",)), "the size seed is as the seed had it: take a matched size for a recipe"),
     (dict(core="mamba", size="matched-1m", window=9), "the core mamba has no attention, so no window"),
-    (dict(window=0), "a window of 0 frames"), (dict(window=9, regime="as_reported"), "a window of 9 frames: .* the regime causal"),
+    (dict(window=0), "a window of 0 frames"),
+    (dict(window=9, regime="as_reported"), "a window of 9 frames: .* the regime causal"),
     (dict(core="conv", size="matched-1m", state=64), "the core conv has no state of 64 .*: choose a core with Mamba"),
     (dict(core="mamba", state=4), "the core mamba has no state of 4 at size seed: choose 16"),
     (dict(core="mamba", size="matched-1m", state=8), "no state of 8 at size matched-1m: choose 16 or 4 or 64"),

@@ -62,7 +62,8 @@ def record(run):
 def made(core, size, conditioning, batch=2, frames=24, device="cpu", **fields):
     """A float64 model without gradients, and what its decoding state is made of."""
     torch.manual_seed(0)
-    model = CodecLM(ModelConfig(core, size, conditioning=conditioning, **fields)).double().to(device).eval().requires_grad_(False)
+    model = CodecLM(ModelConfig(core, size, conditioning=conditioning, **fields)).double().to(device)
+    model.eval().requires_grad_(False)
     told = torch.randn(batch, frames // 2, SIZES[size].width, dtype=torch.double, device=device) if conditioning == "word" else None
     return model, (torch.randint(40, (batch, 7), device=device), frames, told)
 

@@ -44,7 +44,7 @@ def described_by(path) -> tuple[records.Record, dict]:
 
 def found_with_another_core(paths, monkeypatch) -> None:
     """With one more core in the registry, today's code finds each of these runs."""
-    monkeypatch.setitem(cores.CORES, "mine", lambda size, width, causal: cores.Core([PointwiseLayer(width, 8)], width, True, causal))
+    monkeypatch.setitem(cores.CORES, "mine", (lambda shape, o: [PointwiseLayer(o.width, 8)], {"matched-1m": cores.Shape(1)}))
     assert cores.build_core("mine", "matched-1m", causal=True)
     for path in paths:
         record, what = described_by(path)
