@@ -35,7 +35,7 @@ reference: .venv/installed	# copy a finished study to figures/reference/
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
-	@echo "Installing into .venv: with PyTorch's CUDA build about 3.0 GB to download and 5.5 GB on disk, with TORCH=cpu 0.4 and 1.8 GB"
+	@echo "Installing into .venv: about 3.0 GB to download and 5.5 GB on disk, or 0.4 and 1.8 GB with TORCH=cpu"
 ifeq ($(strip $(TORCH)),cpu)
 	$(PIP) --no-deps --index-url https://download.pytorch.org/whl/cpu $$(grep -E '^torch(audio)?==' requirements.txt)
 endif

@@ -8,6 +8,7 @@ so that Ctrl-C ends it in one line from its first moment on.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
@@ -16,16 +17,15 @@ INTERRUPTED = 130           # what a shell reports of a command that SIGINT ende
 
 def run(module: str) -> NoReturn:
     """Import a module and exit with what its `main()` returns: None or 0 for success; with 130 after Ctrl-C or SIGTERM,
-    and with 1 where an argument is not UTF-8, each told in one line. What a stream cannot encode is printed as `?`."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="replace")
+    and with 1 where an argument is no text, each told in one line. What stdout cannot encode is printed as `?`."""
+    _handle(_leave)                                 # while modules are imported there is nothing to clean up
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")
     for argument in sys.argv[1:]:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            sys.exit(f"the argument {os.fsencode(argument)!r} is not UTF-8")
-    _handle(_leave)                                 # while modules are imported there is nothing to clean up
+            sys.exit(f"the argument {os.fsencode(argument)!r} is not {sys.getfilesystemencoding()} text")
     main = import_module(module).main
     try:
         _handle(signal.default_int_handler)         # KeyboardInterrupt, which ends what main has started
@@ -38,12 +38,12 @@ def run(module: str) -> NoReturn:
     sys.exit(code)
 
 
-def _handle(handler) -> None:
+def _handle(handler: Callable) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:      # as a shell gives SIGINT to a job in the background
             signal.signal(number, handler)
 
 
-def _leave(*_) -> NoReturn:
+def _leave(*_: object) -> NoReturn:
     os.write(2, b"interrupted\n")
     os._exit(INTERRUPTED)

@@ -77,7 +77,8 @@ class Told(tqdm):
 def describe(state: dict, width: int | None = None) -> str:
     """Label, step of total, time left and loss of a bar in one line; in `width` columns with a bar, where there is room."""
     left = seconds_left(state)
-    clock = f", {tqdm.format_interval(left)} left" if left else " in {elapsed}" if state["n"] >= state["total"] else ""
+    ended = " in {elapsed}" if state["n"] >= state["total"] else ""
+    clock = f", {tqdm.format_interval(left)} left" if left and left >= 1 else ended
     text = "{unit} {n_fmt}/{total_fmt}" + clock + "{postfix}"
     label = "".join(c if c.isprintable() else "?" for c in state["prefix"])
     figures = {name: state[name] for name in FIELDS} | {"prefix": disp_trim(label, width // 2) if width else label}

@@ -168,7 +168,7 @@ def _expected(earlier: dict[str, float], notebooks: list[Path]) -> tuple[float, 
 def _execute(notebook: Path, folder: Path, temporary: Path, watch: Watch, parameters: dict[str, object]) -> Path:
     """Execute one notebook: its output appears whole, signed where it is inert, or as .failed.ipynb with what went wrong."""
     def begins(cell: NotebookNode, **_) -> None:
-        if cell.cell_type == "markdown" and (heading := re.match("##+ (.+)", cell.source)):
+        if cell.cell_type == "markdown" and (heading := re.match("#+ (.+)", cell.source)):
             watch.part = heading[1]
 
     done, failed, running = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb", temporary / notebook.name

@@ -35,19 +35,22 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(command, sent, tmp_
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_argument_that_is_no_text_is_one_line(command):
-    done = subprocess.run([sys.executable, "-m", command, "--study", b"\xffquick"], cwd=REPOSITORY, text=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", command, "--study", b"\xffquick"], cwd=REPOSITORY, text=True,
+                          capture_output=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "the argument b'\\xffquick' is not UTF-8\n"
+    assert done.stderr == "the argument b'\\xffquick' is not utf-8 text\n"
 
 
 @pytest.mark.parametrize("body, code, out, error", [
-    ("print('zażółć ×')", 0, "za???? ?\n", ""), ("return 3", 3, "", ""), ("raise KeyboardInterrupt", 130, "", "interrupted\n"),
+    ("print('zażółć ×')", 0, "za???? ?\n", ""), ("return 3", 3, "", ""),
+    ("raise KeyboardInterrupt", 130, "", "interrupted\n"),
     ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 130, "", "interrupted\n")])
 def test_what_main_does_is_what_a_command_ends_with(body, code, out, error, tmp_path: Path, monkeypatch):
     (tmp_path / "said.py").write_text(f"def main():\n    {body}", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{REPOSITORY}")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    done = subprocess.run([sys.executable, "-c", "from lib import command; command.run('said')"], text=True, capture_output=True)
+    script = "from lib import command; command.run('said')"
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, out, error)
 
 

@@ -9,16 +9,21 @@ from copy import deepcopy
 
 import pytest
 import test_scan
+import test_ssd
 import torch
 
 from lib.models.attention import TransformerLayer
-from lib.models.cores import Core
+from lib.models.mamba2 import Mamba2Block
 from lib.models.mamba_conv import MambaConvBlock
 from lib.models.scan import selective_scan
+from lib.models.ssd import ssd
 
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
-CORES = {"transformer": lambda: Core([TransformerLayer(12, 3, 7, True, True, True)], 12, True, True),
-         "mamba": lambda: Core([MambaConvBlock(12, (), False, True, 7)], 12, True, True)}
+LAYERS = {
+    "transformer": lambda: TransformerLayer(12, 3, 7, causal=True, pre_norm=True, rotary=True, recipe=("rmsnorm",)),
+    "mamba": lambda: MambaConvBlock(12, (), pre_norm=True, d_inner=7, recipe=("rmsnorm",)),
+    "mamba2": lambda: Mamba2Block(12, d_inner=15, d_state=4, headdim=5, recipe=("rmsnorm",)),
+}
 
 
 def in_plain_python(test):
@@ -34,22 +39,24 @@ def test_kernels_in_plain_python():
 
 @in_plain_python
 @pytest.mark.parametrize("dtype", test_scan.TOLERANCE)
-def test_scan_and_its_gradients(dtype):
+def test_scans_and_their_gradients(dtype):
     for size in ((1, 1, 1, 1), (2, 67, 5, 3)):
         test_scan.assert_agrees(selective_scan, test_scan.inputs(*size, dtype))
+    for size in ((1, 1, 1, 1, 1), (2, 67, 1, 3, 5)):
+        test_ssd.assert_agrees(ssd, test_ssd.inputs(*size, dtype))
 
 
 @in_plain_python
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-13)])
-@pytest.mark.parametrize("build", CORES.values(), ids=CORES)
+@pytest.mark.parametrize("build", LAYERS.values(), ids=LAYERS)
 def test_one_step(build, dtype, tolerance):
-    """By the kernels, which are for what needs no gradient, against float64 in torch."""
-    core = build().to(dtype)
-    exact = deepcopy(core).double()
-    states = [one.initial_state(3, 2) for one in (core, exact)]
+    """By the kernels, which are for what needs no gradient, against float64 in torch, which makes one."""
+    layer = build().to(dtype)
+    exact = deepcopy(layer).double()
+    states = [one.initial_state(3, 2) for one in (layer, exact)]
     for frame in torch.randn(2, 3, 12):
         with torch.no_grad():
-            got = core.step(frame.to(dtype), states[0])
+            got = layer.step(frame.to(dtype), states[0])
         want = exact.step(frame.double(), states[1])
         assert got.dtype == dtype
         torch.testing.assert_close(got.double(), want, atol=tolerance, rtol=tolerance)

@@ -95,7 +95,8 @@ def test_a_bar_outlives_its_reader(folder, capsys):
 
 
 def test_the_bar_of_a_killed_process_is_not_told(folder):
-    script = "import time; from lib.progress import progress_bar; bar = progress_bar(9, 'killed'); print(1, flush=True); time.sleep(60)"
+    script = ("import time; from lib.progress import progress_bar; bar = progress_bar(9, 'killed')\n"
+              "print(1, flush=True); time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     process.stdout.readline()
     assert [(b["pid"], b["prefix"]) for b in told(folder)] == [(process.pid, "killed")]
@@ -105,7 +106,7 @@ def test_the_bar_of_a_killed_process_is_not_told(folder):
 
 
 def test_a_failure_is_what_a_process_says_last(folder):
-    script = "from lib.progress import progress_bar\nbar = progress_bar(9, 'train')\nbar.update()\nraise ValueError('no core')"
+    script = "from lib.progress import progress_bar\nbar = progress_bar(9, '')\nbar.update()\nraise ValueError('no core')"
     done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True)
     assert done.stderr.splitlines()[-1] == "ValueError: no core" and list(folder.iterdir()) == []
 

@@ -61,7 +61,8 @@ def refused(capfd, *arguments: str) -> str:
 def test_notebooks_run_in_order_and_leave_what_a_report_needs(notebooks: Path, tmp_path: Path, capfd):
     write(notebooks, "07_report", "study = 'quick'", "print(open('../figures/smoke/stages.json').read())")
     acting = "\nfrom IPython.display import HTML\nHTML('<p onclick=\"alert(1)\">A transcript</p>')"
-    write(notebooks, "01_first", "study = 'quick'\nsteps = None\ncores = None", note("one", "(study, steps, cores)") + acting)
+    write(notebooks, "01_first", "study = 'quick'\nsteps = None\ncores = None",
+          note("one", "(study, steps, cores)") + acting)
     write(notebooks, "02_second", "study = 'quick'\nsteps = 1", note("two", "(study, steps, os.environ['TTS_BATCH'])"))
     write(notebooks, "draft", "study = 'quick'", note("draft"))
     assert run.main(["--study", "smoke", "-p", "steps", "5", "-p", "cores", "mamba,transformer"]) == 0

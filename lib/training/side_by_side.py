@@ -22,6 +22,10 @@ def side_by_side(run: Callable, tasks: list[tuple], label: str) -> None:
             for done in as_completed([pool.submit(run, *task) for task in tasks]):
                 done.result()
                 bar.update()
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():         # each goes on from its checkpoint
+                child.terminate()
+            raise
         except BrokenProcessPool:
             raise RuntimeError(f"{label}: a process was killed, perhaps for want of memory; the same command goes on from "
                                "here") from None
