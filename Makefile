@@ -9,7 +9,7 @@ PIP := $(RUN) pip install --disable-pip-version-check
 report: .venv/installed		# all notebooks in order, then figures/$(STUDY)/report.html
 	$(RUN) lib.run --study $(STUDY)
 
-test: .venv/installed-dev		# every module, in five minutes
+test: .venv/installed-dev		# every module
 	$(RUN) pytest -m "not long"
 
 test-all: .venv/installed-dev	# and whole studies through papermill, kills, the report in a browser
