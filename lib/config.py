@@ -27,13 +27,16 @@ ONLY_PHONEMES = ("phoneme", "neighbours")
 ALIGNED = SPREAD + ONLY_PHONEMES
 
 # Of the study of speech: the comparison itself, the control at equal time, and one run each of other strengths, of
-# characters in place of phonemes, of other cores and of other sizes; and a few seeds of each width of the convolution.
-PARTS = ("headline", "time", "strengths", "units", "cores", "sizes", "widths")
+# characters in place of phonemes, of other cores and of other sizes; a few seeds of each width of the convolution; and what
+# each ingredient of the recipe brings the transformer.
+PARTS = ("headline", "time", "strengths", "units", "cores", "sizes", "widths", "recipe")
 WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
           "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
 # What a core of a matched size is made with today, each switched by itself: projections into the residual stream that
 # start small (lib.models.cores), RMSNorm in place of LayerNorm, gated feed-forwards, and normed queries and keys.
 RECIPE = ("scaled_init", "rmsnorm", "swiglu", "qk_norm")
+# Recipes whose effects are told apart, each with AdamW's beta2: as before, one ingredient more, and all.
+RECIPES = (((), 0.999), *(((one,), 0.999) for one in RECIPE), ((), 0.95), (RECIPE, 0.999), (RECIPE, 0.95))
 MORE_CORES = ("conv", "transformer_conv", *list(WIDTHS)[2:])
 
 

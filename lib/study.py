@@ -11,7 +11,7 @@ import argparse
 from dataclasses import replace
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, PARTS, SPREAD, WIDTHS, SpeechConfig, Study
+from .config import ALIGNED, ONLY_PHONEMES, PARTS, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
 from .measuring.intelligibility import Judge, bounds, heard_identity, listen_to, longer
 from .models.cores import LACKING, WIDER
 from .speaking.speaker import write_checkpoint
@@ -26,7 +26,7 @@ def material(study: Study) -> Speech:
 
 
 def base(study: Study, data: Data, core: str, conditioning: str | None = None, units: str | None = None,
-         size: str | None = None, **fields) -> SpeechConfig:
+         size: str | None = None, recipe: tuple[str, ...] | None = None, **fields) -> SpeechConfig:
     """A run of the study: the headline's, where nothing else is said; a core that has not its size is of the matched one."""
     conditioning = conditioning or study.alignment
     if conditioning in SPREAD:
@@ -35,7 +35,7 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
         units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
     size = size or (study.matched if core in LACKING.get(study.speech_size, ()) else study.speech_size)
     model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks,
-                         recipe=study.recipe_at(size))
+                         recipe=study.recipe_at(size) if recipe is None else recipe)
     return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
 
 
@@ -69,6 +69,8 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "cores": [one()] if not main else [],
         "sizes": [one(size=size) for size in study.other_sizes] if core in study.cores else [],
         "widths": [one(size=study.matched, seed=seed) for seed in range(study.width_seeds)] if core in WIDTHS else [],
+        "recipe": [one(recipe=recipe, beta2=beta2, steps=study.speech_steps) for recipe, beta2 in RECIPES]
+                  if core == "transformer" else [],
     }[name]
 
 

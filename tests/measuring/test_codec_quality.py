@@ -1,6 +1,7 @@
 """What the codec is measured by and on: each measure on signals whose answer is known, and the clips that are taken."""
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import soundfile
@@ -99,7 +100,9 @@ def test_the_codec_is_measured_once_on_its_voice_and_on_voices_it_never_heard():
     assert codec_quality(study, corpus).created == run.created
     table = tables.codec_quality(run)
     assert list(table.codebooks) == ["unprocessed", "2", "4", "8"] * 2
-    assert len(figures.codec_rows(run).axes) == len(measures())
+    drawn = figures.codec_rows(run)
+    assert len(drawn.axes) == len(measures())
+    plt.close(drawn)
     assert len(tables.codebook_use(run)) == 8 and all(p > 20 for p in run.result["perplexity"])
 
 
