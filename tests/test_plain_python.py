@@ -9,6 +9,7 @@ from copy import deepcopy
 
 import pytest
 import test_scan
+import test_short_conv
 import test_ssd
 import torch
 
@@ -42,8 +43,15 @@ def test_kernels_in_plain_python():
 def test_scans_and_their_gradients(dtype):
     for size in ((1, 1, 1, 1), (2, 67, 5, 3)):
         test_scan.assert_agrees(selective_scan, test_scan.inputs(*size, dtype))
+        test_scan.assert_gated_agrees(test_scan.gated_inputs(*size, dtype))
     for size in ((1, 1, 1, 1, 1), (2, 67, 1, 3, 5)):
         test_ssd.assert_agrees(ssd, test_ssd.inputs(*size, dtype))
+
+
+@in_plain_python
+@pytest.mark.parametrize("dtype", test_short_conv.TOLERANCE)
+def test_the_short_convolution_and_its_gradients(dtype):
+    test_short_conv.assert_agrees(test_short_conv.inputs(2, 6, 5, 4, dtype))
 
 
 @in_plain_python

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from .conv import GroupedConv
 from .feed_forward import FeedForward
+from .kernels import FAST, _exp
 from .linear import Linear, _frame_linear, by_kernel
 from .norm import RMSNorm, _normalise, norm
 from .parallel import Parallel
-from .scan import FAST, _exp
 
 Turn = tuple[Tensor, Tensor]    # cos and sin, (frames, head width) each, signed so that (a, b) cos + (b, a) sin turns
 

@@ -5,7 +5,7 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .scan import FAST
+from .kernels import FAST
 
 
 def frame_linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:

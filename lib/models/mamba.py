@@ -8,8 +8,10 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .kernels import FAST, _exp, _silu, _softplus
 from .linear import Linear, _frame_linear, by_kernel
-from .scan import FAST, _exp, scan_step, selective_scan
+from .scan import gated_scan, scan_step
+from .short_conv import conv_silu, last_inputs
 
 
 @dataclass
@@ -41,27 +43,19 @@ class Mamba(nn.Module):
             self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
     def forward(self, x: Tensor, state: MambaState | None = None) -> Tensor:
-        x, z = self.in_proj(x).chunk(2, -1)                             # (batch, frames, d_inner) each
-        padded = F.pad(x, (0, 0, self.d_conv - 1, 0))
-        x = F.silu(self._convolve(padded))
-        dt, B, C = self._select(x)
-        y, h = selective_scan(x, dt, -torch.exp(self.A_log), B, C, self.D)
+        x, z = (F.linear(x, weight) for weight in self.in_proj.weight.chunk(2))     # (batch, frames, d_inner) each
         if state:
-            state.conv, state.ssm = padded[:, 1 - self.d_conv:].transpose(1, 2).contiguous(), h
-        return self.out_proj(y * F.silu(z))
+            state.conv = last_inputs(x, self.d_conv).contiguous()
+        x = conv_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias)
+        dt, B, C = self._split(x)
+        dt = F.linear(dt, self.dt_proj.weight)                          # its bias is the scan's
+        y, h = gated_scan(x, dt, -torch.exp(self.A_log), B, C, self.D, z, self.dt_proj.bias)
+        if state:
+            state.ssm = h
+        return self.out_proj(y)
 
-    def _select(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], -1)
-        return F.softplus(self.dt_proj(dt)), B, C
-
-    def _convolve(self, padded: Tensor) -> Tensor:
-        """Depthwise convolution over (batch, d_conv - 1 + frames, d_inner) as shifted products: no transpose."""
-        frames = padded.shape[1] - self.d_conv + 1
-        weight = self.conv1d.weight[:, 0]                               # (d_inner, d_conv)
-        y = self.conv1d.bias
-        for k in range(self.d_conv):
-            y = torch.addcmul(y, padded[:, k:k + frames], weight[:, k])
-        return y
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], -1)
 
     def initial_state(self, batch: int, frames: int = 0) -> MambaState:
         new = self.D.new_zeros
@@ -83,8 +77,8 @@ class Mamba(nn.Module):
         window = torch.cat([state.conv, x[..., None]], -1)              # (batch, d_inner, d_conv)
         state.conv.copy_(window[..., 1:])
         x = F.silu((window * self.conv1d.weight[:, 0]).sum(-1) + self.conv1d.bias)
-        dt, B, C = self._select(x)
-        y, h = scan_step(x, dt, state.A, B, C, self.D, state.ssm)
+        dt, B, C = self._split(x)
+        y, h = scan_step(x, F.softplus(self.dt_proj(dt)), state.A, B, C, self.D, state.ssm)
         state.ssm.copy_(h)
         return self.out_proj(y * F.silu(z))
 
@@ -93,16 +87,9 @@ class Mamba(nn.Module):
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _silu(x, one):
-    e = _exp(-abs(x))
-    return (x if x >= 0 else x * e) / (one + e)
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _step(x, w_in, w_conv, b_conv, w_x, w_dt, b_dt, A, D, w_out, conv, h, y):
     """x (batch, d_model) to y, the same; moves conv (batch, d_inner, d_conv - 1) and h (batch, d_inner, d_state)."""
     batch, (d_inner, d_conv), (_, rank), d_state = len(x), w_conv.shape, w_dt.shape, A.shape[1]
-    zero, one = x.dtype.type(0), x.dtype.type(1)
     xz = np.empty((batch, 2 * d_inner), x.dtype)
     u = np.empty((batch, d_inner), x.dtype)
     selected = np.empty((batch, rank + 2 * d_state), x.dtype)           # dt, B, C
@@ -114,7 +101,7 @@ def _step(x, w_in, w_conv, b_conv, w_x, w_dt, b_dt, A, D, w_out, conv, h, y):
             for k in range(d_conv - 1):
                 total += w_conv[c, k] * window[k]
                 window[k] = window[k + 1] if k < d_conv - 2 else last
-            u[b, c] = _silu(total, one)
+            u[b, c] = _silu(total)
     _frame_linear(u, w_x, None, selected, 1)
     for b in range(batch):
         low, B, C = selected[b, :rank], selected[b, rank:rank + d_state], selected[b, rank + d_state:]
@@ -122,10 +109,10 @@ def _step(x, w_in, w_conv, b_conv, w_x, w_dt, b_dt, A, D, w_out, conv, h, y):
             dt, a, h_c = b_dt[c], A[c], h[b, c]
             for r in range(rank):
                 dt += w_dt[c, r] * low[r]
-            dt = max(dt, zero) + np.log1p(_exp(-abs(dt)))               # softplus
+            dt = _softplus(dt)
             total, dt_u = D[c] * u[b, c], dt * u[b, c]
             for n in range(d_state):
                 h_c[n] = _exp(dt * a[n]) * h_c[n] + B[n] * dt_u
                 total += C[n] * h_c[n]
-            u[b, c] = total * _silu(xz[b, d_inner + c], one)
+            u[b, c] = total * _silu(xz[b, d_inner + c])
     _frame_linear(u, w_out, None, y, 1)

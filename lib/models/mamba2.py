@@ -9,10 +9,10 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .kernels import FAST, _exp, _silu, _softplus
 from .linear import Linear, _frame_linear, by_kernel
-from .mamba import Mamba, _silu
 from .norm import EPS, RMSNorm, norm
-from .scan import FAST, _exp
+from .short_conv import conv_silu, last_inputs
 from .ssd import ssd, ssd_step
 
 
@@ -49,23 +49,21 @@ class Mamba2(nn.Module):
         self.out_proj = Linear(d_inner, d_model, bias=False)
         self.A_log._no_weight_decay = self.D._no_weight_decay = self.dt_bias._no_weight_decay = True
 
-    _convolve = Mamba._convolve
-
     def _split(self, zxBCdt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         z, xBC, dt = zxBCdt.split([self.d_inner, self.d_inner + 2 * self.d_state, self.heads], -1)
         return z, xBC, F.softplus(dt + self.dt_bias)
 
     def _select(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, B, C = F.silu(xBC).split([self.d_inner, self.d_state, self.d_state], -1)
+        x, B, C = xBC.split([self.d_inner, self.d_state, self.d_state], -1)
         return x.unflatten(-1, (self.heads, self.headdim)), B, C
 
     def forward(self, x: Tensor, state: Mamba2State | None = None) -> Tensor:
         z, xBC, dt = self._split(self.in_proj(x))
-        padded = F.pad(xBC, (0, 0, self.d_conv - 1, 0))
-        x, B, C = self._select(self._convolve(padded))                  # x (batch, frames, heads, headdim)
+        convolved = conv_silu(xBC, self.conv1d.weight[:, 0], self.conv1d.bias)
+        x, B, C = self._select(convolved)                               # x (batch, frames, heads, headdim)
         y, h = ssd(x, dt, -torch.exp(self.A_log), B, C, self.D)
         if state:
-            state.conv.copy_(padded[:, x.shape[1]:].transpose(1, 2))
+            state.conv.copy_(last_inputs(xBC, self.d_conv))
             state.ssm.copy_(h)
         return self.out_proj(self.norm(y.flatten(2), z))
 
@@ -89,7 +87,7 @@ class Mamba2(nn.Module):
         z, xBC, dt = self._split(self.in_proj(x))
         window = torch.cat([state.conv, xBC[..., None]], -1)            # (batch, d_inner + 2 d_state, d_conv)
         state.conv.copy_(window[..., 1:])
-        x, B, C = self._select((window * self.conv1d.weight[:, 0]).sum(-1) + self.conv1d.bias)
+        x, B, C = self._select(F.silu((window * self.conv1d.weight[:, 0]).sum(-1) + self.conv1d.bias))
         y, h = ssd_step(x, dt, -torch.exp(self.A_log), B, C, self.D, state.ssm)
         state.ssm.copy_(h)
         return self.out_proj(self.norm(y.flatten(1), z))
@@ -103,7 +101,7 @@ def _step(x, w_in, w_conv, b_conv, dt_bias, A_log, D, w_norm, w_out, conv, h, y)
     """x (batch, d_model) to y, the same; moves conv (batch, d_inner + 2 d_state, d_conv - 1) and h (batch, heads, headdim,
     d_state)."""
     (channels, d_conv), (batch, heads, headdim, d_state) = w_conv.shape, h.shape
-    d_inner, zero, one = heads * headdim, x.dtype.type(0), x.dtype.type(1)
+    d_inner, zero = heads * headdim, x.dtype.type(0)
     zxBCdt, xBC = np.empty((batch, len(w_in)), x.dtype), np.empty(channels, x.dtype)
     gated = np.empty((batch, d_inner), x.dtype)
     _frame_linear(x, w_in, None, zxBCdt, 1)
@@ -114,11 +112,11 @@ def _step(x, w_in, w_conv, b_conv, dt_bias, A_log, D, w_norm, w_out, conv, h, y)
             for i in range(d_conv - 1):
                 total += w_conv[c, i] * window[i]
                 window[i] = window[i + 1] if i < d_conv - 2 else last
-            xBC[c] = _silu(total, one)
+            xBC[c] = _silu(total)
         B, C, squares = xBC[d_inner:d_inner + d_state], xBC[d_inner + d_state:], zero
         for k in range(heads):
             dt = zxBCdt[b, d_inner + channels + k] + dt_bias[k]
-            dt = max(dt, zero) + np.log1p(_exp(-abs(dt)))               # softplus
+            dt = _softplus(dt)
             decay = _exp(-dt * np.exp(A_log[k]))
             for p in range(headdim):
                 c = k * headdim + p
@@ -126,7 +124,7 @@ def _step(x, w_in, w_conv, b_conv, dt_bias, A_log, D, w_norm, w_out, conv, h, y)
                 for n in range(d_state):
                     h_p[n] = decay * h_p[n] + u * B[n]
                     total += C[n] * h_p[n]
-                gated[b, c] = total * _silu(zxBCdt[b, c], one)
+                gated[b, c] = total * _silu(zxBCdt[b, c])
                 squares += gated[b, c] * gated[b, c]
         scale = x.dtype.type(1 / math.sqrt(squares / d_inner + EPS))
         for c in range(d_inner):

@@ -7,8 +7,8 @@ from numba import njit, prange
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .kernels import FAST, _run
 from .linear import by_kernel
-from .scan import FAST, _run
 
 EPS = 1e-5          # nn.LayerNorm's
 BLOCKS = 32         # of rows, each with its own sum for the gradient of the weight

@@ -8,25 +8,21 @@ h (batch, states, channels), so that one instruction serves several channels.
 """
 import math
 import os
+from collections.abc import Callable
 from functools import cache
 from shutil import which
-from threading import Lock
 
-import numba
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.extending import intrinsic, overload
+from numba import njit, prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-# beside torch's OpenMP pool the omp layer spins at its barriers: 16 ms instead of 3 when a core is taken
-numba.config.THREADING_LAYER = "workqueue"
-TURN = Lock()                           # which lets one thread in at a time
-FAST = {"contract", "nsz", "reassoc"}   # fused multiply-add and vector sums; infinities and NaN survive
-BLOCK = 64                              # channels of one task: their states stay in the first-level cache
-CHUNK = 64                              # steps between the states that forward saves for backward
+from .kernels import FAST, ONE, _apart, _exp2, _run, _sigmoid, _silu, _softplus, _softplus_slope, _width
+
+LN2 = math.log(2)
+CHUNK = 64      # steps between the states that forward saves for backward
 
 
 def scan_step(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
@@ -57,12 +53,30 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Te
     """
     _check(x, dt, A, B, C, D, h0)
     if x.device.type == "cpu":
-        return _Scan.apply(x, dt, A, B, C, D, x.new_zeros(x.shape[0], *A.shape) if h0 is None else h0)
+        h0 = x.new_zeros(x.shape[0], *A.shape) if h0 is None else h0
+        return _Scan.apply(x, dt, A, B, C, D, h0, x.new_empty(len(x), 0, 0), x.new_empty(0))    # no gate, no bias
     if h0 is None and x.dtype == torch.float32 and (fused := _mamba_ssm()):
         y, h = fused(*(s.transpose(1, 2) for s in (x, dt)), A, *(s.transpose(1, 2) for s in (B, C)), D,
                      return_last_state=True)
         return y.transpose(1, 2), h.detach()
     return (_triton() or selective_scan_reference)(x, dt, A, B, C, D, h0)
+
+
+def gated_scan_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor,
+                         scan: Callable = selective_scan_reference) -> tuple[Tensor, Tensor]:
+    """The scan with what lies around it in Mamba: any dt, the gate z as x, bias (channels,) -> y silu(z), final h."""
+    y, h = scan(x, F.softplus(dt + bias), A, B, C, D)
+    return y * F.silu(z), h
+
+
+def gated_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor,
+               bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by the fastest way there is: on a CPU by the kernels, which save for backward neither softplus(dt + bias) nor
+    y before the gate, but compute them again."""
+    if x.device.type != "cpu":
+        return gated_scan_reference(x, dt, A, B, C, D, z, bias, selective_scan)
+    _check(x, dt, A, B, C, D, None, z, bias)
+    return _Scan.apply(x, dt, A, B, C, D, x.new_zeros(len(x), *A.shape), z, bias)
 
 
 @cache
@@ -84,7 +98,7 @@ def _triton():
     return selective_scan_triton if os.environ.get("CC") or which("gcc") or which("clang") else None
 
 
-def _check(x, dt, A, B, C, D, h0) -> None:
+def _check(x, dt, A, B, C, D, h0, z=None, bias=None) -> None:
     if x.dim() != 3 or A.dim() != 2:
         raise ValueError(f"scan: x {tuple(x.shape)} should be (batch, length, channels) "
                          f"and A {tuple(A.shape)} (channels, states)")
@@ -93,7 +107,8 @@ def _check(x, dt, A, B, C, D, h0) -> None:
     (batch, length, channels), states = x.shape, A.shape[1]
     for name, s, shape in (("dt", dt, (batch, length, channels)), ("A", A, (channels, states)),
                            ("B", B, (batch, length, states)), ("C", C, (batch, length, states)),
-                           ("D", D, (channels,)), ("h0", h0, (batch, channels, states))):
+                           ("D", D, (channels,)), ("h0", h0, (batch, channels, states)),
+                           ("z", z, (batch, length, channels)), ("bias", bias, (channels,))):
         if s is not None and (s.shape != shape or s.dtype != x.dtype or s.device != x.device):
             raise ValueError(f"scan: {name} should be {shape} {x.dtype} on {x.device}, "
                              f"not {tuple(s.shape)} {s.dtype} on {s.device}")
@@ -101,137 +116,159 @@ def _check(x, dt, A, B, C, D, h0) -> None:
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, dt, A, B, C, D, h0):
-        y, h, starts = _run(_forward, x, dt, A.T, B, C, D, h0.transpose(1, 2))
-        ctx.save_for_backward(x, dt, A, B, C, D, starts)
+    def forward(ctx, x, dt, A, B, C, D, h0, z, bias):
+        y, h, starts = _run(_forward, _width(x), x, dt, A.T, B, C, D, h0.transpose(1, 2), z, bias)
+        ctx.save_for_backward(x, dt, A, B, C, D, z, bias, starts)
         return y, h.transpose(1, 2).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, dh):
-        x, dt, A, B, C, D, starts = ctx.saved_tensors
-        dx, ddt, dA, dB, dC, dD, dh0 = _run(_backward, x, dt, A.T, B, C, D, starts, dy, dh.transpose(1, 2))
-        return dx, ddt, dA.T, dB, dC, dD, dh0.transpose(1, 2)
-
-
-def _run(kernel, *tensors: Tensor) -> list[Tensor]:
-    arrays = [s.detach().contiguous().numpy() for s in tensors]
-    with TURN:
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        return [torch.from_numpy(s) for s in kernel(*arrays)]
-
-
-def _exp(x):
-    """exp(x) for x <= 0 inside a kernel; in float32 a polynomial, so that the loop around it becomes vector code."""
-    return np.exp(x)    # with NUMBA_DISABLE_JIT=1
-
-
-@intrinsic
-def _power_of_two(context, k):
-    """2^k as float32: k, from -126 to 127, goes into the bits of the exponent."""
-    def build(_, builder, signature, args):
-        word = ir.IntType(32)
-        return builder.bitcast(builder.shl(builder.add(args[0], word(127)), word(23)), ir.FloatType())
-    return types.float32(types.int32), build
-
-
-LOWEST, LOG2E, LN2, HALF = np.float32(-87), np.float32(1 / math.log(2)), np.float32(math.log(2)), np.float32(0.5)
-# minimax over |r| <= ln 2 / 2, highest power first (Cephes, expf.c)
-P = tuple(np.float32([1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
-                      5.0000001201e-1, 1, 1]))
-
-
-@overload(_exp, jit_options={"fastmath": FAST})
-def _exp_by_dtype(x):
-    def polynomial(x):                              # exp(x) = 2^k exp(r)
-        x = LOWEST if x < LOWEST else x
-        k = np.floor(x * LOG2E + HALF)
-        r = x - k * LN2
-        p = ((((((P[0] * r + P[1]) * r + P[2]) * r + P[3]) * r + P[4]) * r + P[5]) * r + P[6]) * r + P[7]
-        return p * _power_of_two(np.int32(k))
-    return polynomial if x == types.float32 else lambda x: math.exp(x)
+        x, dt, A, B, C, D, z, bias, starts = ctx.saved_tensors
+        dx, ddt, dA, dB, dC, dD, dh0, dz, dbias = _run(
+            _backward, _width(x), x, dt, A.T, B, C, D, z, bias, starts, dy, dh.transpose(1, 2))
+        return dx, ddt, dA.T, dB, dC, dD, dh0.transpose(1, 2), dz, dbias
 
 
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
-def _forward(x, dt, A, B, C, D, h0):
+def _forward(width, x, dt, A, B, C, D, h0, z, bias):
     """-> y, final h (batch, states, channels), the states at the start of chunks (batch, chunks, states, channels)."""
     batch, length, channels = x.shape
-    states, blocks, chunks = len(A), (channels + BLOCK - 1) // BLOCK, (length + CHUNK - 1) // CHUNK
+    states, blocks, chunks = len(A), (channels + width - 1) // width, (length + CHUNK - 1) // CHUNK
     y, h_end, starts = np.empty_like(x), np.empty_like(h0), np.empty((batch, chunks, states, channels), x.dtype)
     for task in prange(batch * blocks):
-        b, block = task // blocks, task % blocks
-        first, last = block * BLOCK, min((block + 1) * BLOCK, channels)
-        width = last - first
-        a, h = A[:, first:last].copy(), h0[b, :, first:last].copy()             # (states, width)
-        u, out = np.empty(width, x.dtype), np.empty(width, x.dtype)
-        for t in range(length):
-            if t % CHUNK == 0:
-                starts[b, t // CHUNK, :, first:last] = h
-            x_t, dt_t = x[b, t, first:last], dt[b, t, first:last]
-            for c in range(width):
-                u[c] = dt_t[c] * x_t[c]
-                out[c] = D[first + c] * x_t[c]
-            for n in range(states):
-                B_n, C_n = B[b, t, n], C[b, t, n]
-                for c in range(width):
-                    h[n, c] = _exp(dt_t[c] * a[n, c]) * h[n, c] + B_n * u[c]
-                    out[c] += C_n * h[n, c]
-            y[b, t, first:last] = out
+        b, first = task // blocks, task % blocks * width
+        last = min(first + width, channels)
+        a, h = A[:, first:last] / x.dtype.type(LN2), h0[b, :, first:last].copy()        # (states, width)
+        d, u = np.empty(last - first, x.dtype), np.empty(last - first, x.dtype)
+        _forward_block(x[b], dt[b], a, B[b], C[b], D[first:last], z[b], bias[first:last], h, np.uint64(first), d, u,
+                       y[b], starts[b])
         h_end[b, :, first:last] = h
     return y, h_end, starts
 
 
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _forward_block(x, dt, a, B, C, D, z, bias, h, first, d, u, y, starts):
+    """Of one sequence the channels from `first` on, which is unsigned, lest an index might count from the end: x, dt, z, y
+    (length, channels), B, C (length, states), starts (chunks, states, channels); of these channels alone a = A / ln 2, for
+    exp(d A) = 2^(d a), h (states, width), D, bias, d = dt or softplus(dt + bias), u = d x (width,)."""
+    _apart()
+    states, width, gated = len(a), np.uint64(a.shape[1]), len(bias) > 0
+    for t in range(len(x)):
+        if t % CHUNK == 0:
+            for n in range(states):
+                for c in range(width):
+                    starts[t // CHUNK, n, first + c] = h[n, c]
+        if gated:
+            for c in range(width):
+                d[c] = _softplus(dt[t, first + c] + bias[c])
+        else:
+            for c in range(width):
+                d[c] = dt[t, first + c]
+        for c in range(width):
+            u[c] = d[c] * x[t, first + c]
+            y[t, first + c] = D[c] * x[t, first + c]
+        for n in range(states):
+            B_n, C_n = B[t, n], C[t, n]
+            for c in range(width):
+                h_n = _exp2(d[c] * a[n, c]) * h[n, c] + B_n * u[c]
+                h[n, c] = h_n
+                y[t, first + c] += C_n * h_n
+        if gated:
+            for c in range(width):
+                y[t, first + c] *= _silu(z[t, first + c])
+
+
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
-def _backward(x, dt, A, B, C, D, starts, dy, dh_end):
-    """-> the gradients of x, dt, A, B, C, D, h0. Goes chunk by chunk from the end, and computes the states of a chunk
-    again from its first."""
+def _backward(width, x, dt, A, B, C, D, z, bias, starts, dy, dh_end):
+    """-> the gradients of x, dt, A, B, C, D, h0, z, bias. Goes chunk by chunk from the end, and computes the states of a
+    chunk again from its first."""
     batch, length, channels = x.shape
-    states, blocks = len(A), (channels + BLOCK - 1) // BLOCK
+    blocks = (channels + width - 1) // width
     dx, ddt, dA, dh0 = np.empty_like(x), np.empty_like(x), np.empty_like(dh_end), np.empty_like(dh_end)
+    dz, dbias = np.empty_like(z), np.zeros((batch,) + bias.shape, x.dtype)
     dB, dC = np.empty((blocks,) + B.shape, x.dtype), np.empty((blocks,) + B.shape, x.dtype)
     dD = np.zeros((batch, channels), x.dtype)
     for task in prange(batch * blocks):
-        b, block = task // blocks, task % blocks
-        first, last = block * BLOCK, min((block + 1) * BLOCK, channels)
-        width = last - first
-        a, g = A[:, first:last].copy(), dh_end[b, :, first:last].copy()         # g: gradient of the state
-        da, decay = np.zeros((states, width), x.dtype), np.empty((CHUNK, states, width), x.dtype)
-        h = np.empty((CHUNK + 1, states, width), x.dtype)                       # h[i] is the state before step i
-        u, du, dd = np.empty(width, x.dtype), np.empty(width, x.dtype), np.empty(width, x.dtype)
-        for chunk in range(starts.shape[1] - 1, -1, -1):
-            start, steps = chunk * CHUNK, min(CHUNK, length - chunk * CHUNK)
-            h[0] = starts[b, chunk, :, first:last]
-            for i in range(steps):
-                x_t, dt_t = x[b, start + i, first:last], dt[b, start + i, first:last]
-                for c in range(width):
-                    u[c] = dt_t[c] * x_t[c]
-                for n in range(states):
-                    B_n = B[b, start + i, n]
-                    for c in range(width):
-                        decay[i, n, c] = _exp(dt_t[c] * a[n, c])
-                        h[i + 1, n, c] = decay[i, n, c] * h[i, n, c] + B_n * u[c]
-            for i in range(steps - 1, -1, -1):
-                t = start + i
-                x_t, dt_t, dy_t = x[b, t, first:last], dt[b, t, first:last], dy[b, t, first:last]
-                for c in range(width):
-                    u[c] = dt_t[c] * x_t[c]
-                    du[c] = dd[c] = 0
-                for n in range(states):
-                    B_n, C_n = B[b, t, n], C[b, t, n]
-                    dB_n = dC_n = x.dtype.type(0)
-                    for c in range(width):
-                        g_t = g[n, c] + C_n * dy_t[c]
-                        dC_n += dy_t[c] * h[i + 1, n, c]
-                        dB_n += g_t * u[c]
-                        du[c] += g_t * B_n
-                        g[n, c] = decay[i, n, c] * g_t
-                        e = g[n, c] * h[i, n, c]                                # gradient of dt_t A
-                        da[n, c] += e * dt_t[c]
-                        dd[c] += e * a[n, c]
-                    dB[block, b, t, n], dC[block, b, t, n] = dB_n, dC_n
-                for c in range(width):
-                    dx[b, t, first + c] = dt_t[c] * du[c] + D[first + c] * dy_t[c]
-                    ddt[b, t, first + c] = x_t[c] * du[c] + dd[c]
-                    dD[b, first + c] += x_t[c] * dy_t[c]
+        block = task % blocks
+        b, first = task // blocks, block * width
+        last = min(first + width, channels)
+        a, g = A[:, first:last] / x.dtype.type(LN2), dh_end[b, :, first:last].copy()    # g: gradient of the state
+        da = np.zeros_like(a)                                                           # of A
+        decay, h = np.empty((CHUNK,) + a.shape, x.dtype), np.empty((CHUNK + 1,) + a.shape, x.dtype)
+        rows, row = np.empty((4, CHUNK, last - first), x.dtype), np.empty((2, last - first), x.dtype)
+        _backward_block(x[b], dt[b], a, B[b], C[b], D[first:last], z[b], bias[first:last], starts[b], dy[b], g,
+                        np.uint64(first), decay, h, rows[0], rows[1], rows[2], rows[3], row[0], row[1],
+                        dx[b], ddt[b], da, dB[block, b], dC[block, b], dD[b, first:last], dz[b], dbias[b, first:last])
         dA[b, :, first:last], dh0[b, :, first:last] = da, g
-    return dx, ddt, dA.sum(0), dB.sum(0), dC.sum(0), dD.sum(0), dh0     # a fixed order: the same bits every time
+    # sums in a fixed order: the same bits every time
+    return dx, ddt, dA.sum(0), dB.sum(0), dC.sum(0), dD.sum(0), dh0, dz, dbias.sum(0)
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _backward_block(x, dt, a, B, C, D, z, bias, starts, dy, g, first, decay, h, d, u, q, y, du, dd,
+                    dx, ddt, da, dB, dC, dD, dz, dbias):
+    """As _forward_block, and of a chunk (steps, …) the decays, h, where h[i] is the state before step i, d, u, q, the gradient
+    of y before its gate, and that y. Until they are known, ddt and dz hold the slopes of softplus and gate."""
+    _apart()
+    length, states, width = len(x), len(a), np.uint64(a.shape[1])
+    gated, ln2 = len(bias) > 0, x.dtype.type(LN2)
+    for chunk in range(len(starts) - 1, -1, -1):
+        start, steps = chunk * CHUNK, min(CHUNK, length - chunk * CHUNK)
+        for n in range(states):
+            for c in range(width):
+                h[0, n, c] = starts[chunk, n, first + c]
+        for i in range(steps):
+            t = start + i
+            if gated:
+                for c in range(width):
+                    raw = dt[t, first + c] + bias[c]
+                    d[i, c], ddt[t, first + c] = _softplus(raw), _softplus_slope(raw)
+                for c in range(width):
+                    z_c, dy_c = z[t, first + c], dy[t, first + c]
+                    s = _sigmoid(z_c)
+                    q[i, c] = dy_c * z_c * s
+                    dz[t, first + c] = dy_c * s * (ONE + z_c * (ONE - s))       # times y
+            else:
+                for c in range(width):
+                    d[i, c], q[i, c] = dt[t, first + c], dy[t, first + c]
+            for c in range(width):
+                u[i, c] = d[i, c] * x[t, first + c]
+                y[i, c] = D[c] * x[t, first + c]
+            for n in range(states):
+                B_n, C_n, dC_n = B[t, n], C[t, n], x.dtype.type(0)
+                for c in range(width):
+                    decay_n = _exp2(d[i, c] * a[n, c])
+                    h_n = decay_n * h[i, n, c] + B_n * u[i, c]
+                    decay[i, n, c] = decay_n
+                    h[i + 1, n, c] = h_n
+                    y[i, c] += C_n * h_n
+                    dC_n += q[i, c] * h_n
+                dC[t, n] = dC_n
+        for i in range(steps - 1, -1, -1):
+            t = start + i
+            for c in range(width):
+                du[c] = dd[c] = 0
+            for n in range(states):
+                B_n, C_n, dB_n = B[t, n], C[t, n], x.dtype.type(0)
+                for c in range(width):
+                    g_n = g[n, c] + C_n * q[i, c]
+                    dB_n += g_n * u[i, c]
+                    du[c] += g_n * B_n
+                    g_n *= decay[i, n, c]
+                    g[n, c] = g_n
+                    e = g_n * h[i, n, c]                                        # gradient of d A
+                    da[n, c] += e * d[i, c]
+                    dd[c] += e * a[n, c]
+                dB[t, n] = dB_n
+            for c in range(width):
+                dx[t, first + c] = d[i, c] * du[c] + D[c] * q[i, c]
+                dD[c] += x[t, first + c] * q[i, c]
+                dd[c] = x[t, first + c] * du[c] + ln2 * dd[c]
+            if gated:
+                for c in range(width):
+                    dd[c] *= ddt[t, first + c]
+                    dbias[c] += dd[c]
+                    dz[t, first + c] *= y[i, c]
+            for c in range(width):
+                ddt[t, first + c] = dd[c]

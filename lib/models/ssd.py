@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .scan import FAST, _exp, _run
+from .kernels import FAST, _exp, _run
 
 CHUNK = 64      # steps of a product in ssd_chunked; between the states that the kernel saves for backward
 

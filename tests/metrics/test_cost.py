@@ -63,11 +63,12 @@ class Counted:
 
 
 def exp(x: Counted) -> Counted:
-    """As in the kernel of lib.models.scan: 2^k exp(r), r a remainder; clamp, floor and scaling count one each."""
-    k = (x.operation() * x + x).operation()
-    r = x - k * x
+    """As in the kernel of lib.models.scan: 2^k 2^r, r a remainder; clamp, rounding and scaling count one each. What makes
+    a power of two of it, A / ln 2, is computed once."""
+    k = x.operation().operation()
+    r = x - k
     p = r
-    for _ in range(7):
+    for _ in range(5):
         p = p * r + x
     return p.operation()
 
@@ -80,6 +81,7 @@ def test_flops_of_the_scan_are_those_of_its_inner_loops():
     assert cost.scan_flops(1, 1, 1, 1, backward=False) == Counted.done
     decay = exp(dt * a)
     h = decay * h + B * u
+    out = out + C * h
     g_t = g + C * dy
     dC, dB, du = dC + dy * h, dB + g_t * u, du + g_t * B
     e = (decay * g_t) * h

@@ -5,8 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lib.models.scan import scan_step, selective_scan, selective_scan_reference
+from lib.models.scan import (
+    gated_scan,
+    gated_scan_reference,
+    scan_step,
+    selective_scan,
+    selective_scan_reference,
+)
 
 NAMES = "x dt A B C D h0".split()
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
@@ -76,16 +83,109 @@ def test_extreme_dt(dt, dtype):
 
 
 def test_exponential_keeps_its_relative_error():
-    """With x = 0 and C = 1 one step from h = 1 is exp(dt A), over the whole range of float32."""
+    """With x = 0 and C = 1 one step from h = 1 is exp(dt A), over the whole range of float32: to 4e-7, and what its exponent
+    loses by one rounding of A / ln 2 and one of dt A / ln 2, half of 1.2e-7 of it each."""
     x, dt, A, B, C, D, h = inputs(1, 1, 4096, 1)
     dt = torch.linspace(0, 86, 4096).view(1, 1, -1)
     y, _ = selective_scan(x * 0, dt, A * 0 - 1, B, C * 0 + 1, D, h * 0 + 1)
     want = torch.exp(-dt.double())
-    assert ((y - want).abs() / want).max() < 4e-7
+    assert ((y - want).abs() / want <= 4e-7 + 1.2e-7 * dt).all()
+    assert y[0, 0, 0] == 1
+
+
+def test_exponents_of_every_state_keep_theirs():
+    """A decays from -1 to -64 a step, each state by itself: a row of the kernel is one state of all channels."""
+    x, dt, A, B, C, D, h = inputs(1, 1, 70, 64, torch.float32, 0.3)
+    A = -torch.arange(1, 65.).repeat(70, 1)
+    _, h = selective_scan(x * 0, dt, A, B, C, D, h * 0 + 1)
+    want = torch.exp(0.3 * A.double())
+    assert ((h - want).abs() / want <= 4e-7 + 1.2e-7 * 0.3 * A.abs()).all()
 
 
 def test_gradcheck():
     assert torch.autograd.gradcheck(selective_scan, inputs(2, 3, 2, 2, torch.float64))
+
+
+GATED = "x dt A B C D z bias".split()
+
+
+def gated_inputs(batch: int, length: int, channels: int, states: int, dtype=torch.float32, scale: float = 1) -> list[Tensor]:
+    """Tensors that require gradients; dt before its bias and softplus, and z, spread by `scale`."""
+    x, dt, A, B, C, D, _ = (s.detach() for s in inputs(batch, length, channels, states, torch.float64))
+    dt, z = scale * torch.randn(2, *x.shape, dtype=torch.float64)
+    bias = torch.randn(channels, dtype=torch.float64) - 4
+    return [s.to(dtype).requires_grad_() for s in (x, dt, A, B, C, D, z, bias)]
+
+
+def gated_outputs_and_gradients(scan, tensors: list[Tensor], weights: list[Tensor]) -> dict[str, Tensor]:
+    y, h = scan(*tensors)
+    gradients = torch.autograd.grad((y, h), tensors, [w.to(y.dtype) for w in weights])
+    return {"y": y, "h": h} | {f"d{name}": g for name, g in zip(GATED, gradients)}
+
+
+def assert_gated_agrees(tensors: list[Tensor]) -> None:
+    exact = [s.detach().double().requires_grad_() for s in tensors]
+    weights = [torch.randn_like(exact[0]), torch.randn(len(exact[0]), *exact[2].shape, dtype=torch.float64)]
+    want = gated_outputs_and_gradients(gated_scan_reference, exact, weights)
+    for name, got in gated_outputs_and_gradients(gated_scan, tensors, weights).items():
+        assert got.dtype == tensors[0].dtype
+        assert_close(got, want[name], TOLERANCE[tensors[0].dtype], name)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 2, 33, 4), (1, 65, 130, 16), (2, 130, 5, 64), (1, 3, 600, 3)])
+def test_softplus_and_gate_in_the_kernels(size, dtype):
+    assert_gated_agrees(gated_inputs(*size, dtype))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_softplus_and_gate_at_large_values(dtype):
+    """Softplus above 20, where torch takes it for its argument, and below -80, where it is nearly 0."""
+    assert_gated_agrees(gated_inputs(2, 9, 70, 3, dtype, scale=30))
+
+
+def test_softplus_keeps_its_relative_error():
+    """With A = 0, B = x = 1 one step from zero is softplus(dt + bias)."""
+    dt = torch.linspace(-80, 30, 4096).view(1, 1, -1)
+    one, zero = torch.ones_like(dt), torch.zeros(4096)
+    _, h = gated_scan(one, dt, zero[:, None], torch.ones(1, 1, 1), torch.ones(1, 1, 1), zero, one, zero)
+    want = F.softplus(dt.double()).mT
+    assert ((h - want).abs() / want).max() < 5e-7
+
+
+def test_gated_inputs_that_are_parts_of_others():
+    """As the linear maps of Mamba leave them."""
+    x, dt, A, B, C, D, z, bias = (s.detach() for s in gated_inputs(2, 65, 33, 3))
+    x, z = torch.cat([x, z], -1).chunk(2, -1)
+    dt, B, C = torch.cat([dt, B, C], -1).split([33, 3, 3], -1)
+    assert_gated_agrees([s.requires_grad_() for s in (x, dt, A, B, C, D, z, bias)])
+
+
+def test_gradcheck_of_the_gated_scan():
+    assert torch.autograd.gradcheck(gated_scan, gated_inputs(2, 3, 2, 2, torch.float64))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_number_of_threads(threads):
+    """Parts of the channels are as many as threads; at one number of them the bits are the same."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        tensors = gated_inputs(1, 66, 40, 3)
+        weights = [torch.randn_like(tensors[0]), torch.randn(1, 40, 3)]
+        assert_gated_agrees(tensors)
+        first, again = (gated_outputs_and_gradients(gated_scan, tensors, weights) for _ in range(2))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", ["z", "bias"])
+def test_a_wrong_gate_or_bias_is_named(name):
+    tensors = gated_inputs(2, 3, 4, 5)
+    tensors[GATED.index(name)] = tensors[GATED.index(name)][:1]
+    with pytest.raises(ValueError, match=f"^scan: {name} should be .*$"):
+        gated_scan(*tensors)
 
 
 def test_no_initial_state_is_zeros():
