@@ -120,6 +120,8 @@ class Study:
     size: str = "seed"
     matched: str = "matched-3m"     # the size at which cost is also measured, parameters equal
     recipe: tuple[str, ...] = RECIPE    # of every model of a matched size
+    window: int | None = None       # frames that attention reads at a matched size; None: all
+    state: int | None = None        # of a channel of Mamba at a matched size: 4, 16 or 64; None: as usual
     seeds: int = 3
     leaking: tuple[str, ...] = ("transformer", "mamba_conv")  # also trained as reported, one seed
     pattern: str = "parallel"
@@ -179,21 +181,6 @@ class Study:
         """Whether it has a study of speech, which needs to know when each phoneme is said."""
         return self.phrases > 0 and self.corpus == EMBEDDED
 
-    def model(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> ModelConfig:
-        return ModelConfig(core, self.size, "causal", self.pattern, self.conditioning, self.codebooks, language,
-                           alphabet=alphabet, recipe=self.recipe_at(self.size))
-
-    def recipe_at(self, size: str) -> tuple[str, ...]:
-        return () if size == "seed" else self.recipe
-
-    def runs(self, core: str, language: str = "pl", alphabet: str = ALPHABET) -> list[TrainConfig]:
-        """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""
-        causal = TrainConfig(self.model(core, language, alphabet), clips=self.clips, steps=self.steps)
-        runs = [replace(causal, seed=seed) for seed in range(self.seeds)]
-        if core in self.leaking:
-            runs.append(replace(causal, model=replace(causal.model, regime="as_reported")))
-        return runs
-
 
 STUDIES = {s.name: s for s in (
     Study("smoke", trial=True, seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2,
@@ -228,7 +215,7 @@ def study(name: str, **overrides) -> Study:
     for field, value in overrides.items():
         if field not in known or field == "name":
             raise ValueError(f"no parameter {field!r} in a study: choose one of {', '.join(known)}")
-        if value is not None and known[field] is int and (not isinstance(value, int) or value < 0):
+        if value is not None and known[field] in (int, int | None) and (not isinstance(value, int) or value < 0):
             raise ValueError(f"parameter {field} is {value!r}: give a whole number, 0 or more")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items() if v is not None}
     for field, choices in CHOICES.items():

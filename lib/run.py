@@ -123,7 +123,7 @@ def _value(text: str, kind: object = None) -> object:
     if kind in (str, str | None):
         return text
     if get_origin(kind) is tuple:
-        return [part if get_args(kind)[0] is str else _value(part) for part in text.split(",")]
+        return [part if get_args(kind)[0] is str else _value(part) for part in text.split(",") if part]
     for number in (int, float):
         with suppress(ValueError):
             return number(text)

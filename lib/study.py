@@ -13,7 +13,7 @@ from dataclasses import replace
 from . import config, records
 from .config import ALIGNED, ONLY_PHONEMES, PARTS, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
 from .measuring.intelligibility import Judge, bounds, heard_identity, listen_to, longer
-from .models.cores import LACKING, WIDER
+from .models.cores import LACKING, WIDER, options
 from .speaking.speaker import write_checkpoint
 from .training.durations import train_durations
 from .training.side_by_side import side_by_side
@@ -34,8 +34,8 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
     else:
         units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
     size = size or (study.matched if core in LACKING.get(study.speech_size, ()) else study.speech_size)
-    model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks,
-                         recipe=study.recipe_at(size) if recipe is None else recipe)
+    asked = options(study, core, size) | ({} if recipe is None else {"recipe": recipe})
+    model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks, **asked)
     return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
 
 

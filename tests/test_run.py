@@ -296,6 +296,7 @@ def test_a_report_that_would_load_something_is_not_exported(notebooks: Path, tmp
 @pytest.mark.parametrize("text, kind, value", [
     ("5", int, 5), ("1e-3", float, 1e-3), ("True", None, True), ("None", None, None), ("a,b", None, "a,b"),
     ("mamba", tuple[str, ...], ["mamba"]), ("75,300", tuple[int, ...], [75, 300]), ("None", tuple[str, ...], None),
+    ("", tuple[str, ...], []),
 ])
 def test_values_are_read_as_papermill_reads_them(text, kind, value):
     assert run._value(text, kind) == value

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ..models.build import DEVICE, build
 from ..models.codec_lm import CodecLM, DecodingState, losses
 from ..progress import progress_bar
 from ..speaking.recorded import Step, stepper
+from ..training.memorise import model_of
 from ..training.optimiser import make_optimiser
 
 CHARACTERS = 48         # of text in every measurement
@@ -222,8 +223,7 @@ def in_fresh_process(task: str, **arguments) -> dict:
 
 
 def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
-    return [asdict(replace(study.model(core, corpus.language, corpus.alphabet), size=size, recipe=study.recipe_at(size)))
-            for core in study.cores]
+    return [asdict(model_of(study, core, size, corpus.language, corpus.alphabet)) for core in study.cores]
 
 
 def code_of(configs: list[dict]) -> str:

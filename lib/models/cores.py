@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..config import RECIPE, WIDTHS
+from ..config import RECIPE, WIDTHS, Study
 from .attention import Attention, TransformerLayer
 from .conv import ConvLayer
 from .mamba2 import Mamba2Block
@@ -218,6 +218,20 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
         raise ValueError(f"a window of {window} frames: give 1 or more, and the regime causal")
     options = Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0))
     core = Core(make(shape, options), width, causal, recipe)
-    if window and not any(isinstance(part, Attention) for part in core.modules()):
+    if window and not attends(core):
         raise ValueError(f"the core {name} has no attention, so no window: leave it out")
     return core
+
+
+def attends(core: Core) -> bool:
+    return any(isinstance(part, Attention) for part in core.modules())
+
+
+def options(study: Study, name: str, size: str) -> dict:
+    """What a study asks of a core beside its name and size: of the size seed nothing, of attention a window, of Mamba a
+    state."""
+    if size == "seed" or name not in CORES or size not in CORES[name][1]:   # which build_core says
+        return {}
+    with torch.device("meta"):
+        window = study.window if study.window and attends(build_core(name, size, causal=True)) else None
+    return {"recipe": study.recipe, "window": window, "state": study.state if CORES[name][1][size].channels else None}

@@ -1,4 +1,5 @@
 """Training by the seed's protocol: memorise a few clips, one a step, until a pass over them is right."""
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -6,13 +7,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import records
-from ..config import ModelConfig, Study, TrainConfig, described, restored
+from ..config import ALPHABET, ModelConfig, Study, TrainConfig, described, restored
 from ..data.corpus import Corpus
 from ..data.tokens import Tokens, collate
 from ..metrics import cost, learning
 from ..models.build import DEVICE, build
 from ..models.codec_lm import CodecLM, losses
-from ..models.cores import build_core
+from ..models.cores import build_core, options
 from .behaviour import behaviour
 from .checkpoint import load_weights
 from .loop import History, finished, fit
@@ -33,6 +34,19 @@ def study_tokens(study: Study, corpus: Corpus) -> tuple[list[Tokens], list[Token
         build_core(core, study.size, causal=True)
     return ([corpus.tokens(clip) for clip in corpus.memorised(study.clips)],
             [corpus.tokens(clip) for clip in corpus.unseen(study.listen_unseen)])
+
+
+def model_of(study: Study, core: str, size: str, language: str = "pl", alphabet: str = ALPHABET) -> ModelConfig:
+    """The model of a core in a study, for a corpus of that language and alphabet."""
+    return ModelConfig(core, size, "causal", study.pattern, study.conditioning, study.codebooks, language, alphabet=alphabet,
+                       **options(study, core, size))
+
+
+def runs_of(study: Study, core: str, language: str = "pl", alphabet: str = ALPHABET) -> list[TrainConfig]:
+    """Training runs of one core: `seeds` causal ones, and one as reported where that exists."""
+    causal = TrainConfig(model_of(study, core, study.size, language, alphabet), clips=study.clips, steps=study.steps)
+    return [replace(causal, seed=seed) for seed in range(study.seeds)] + (
+        [replace(causal, model=replace(causal.model, regime="as_reported", window=None))] if core in study.leaking else [])
 
 
 def order(clips: int, steps: int, seed: int) -> list[int]:

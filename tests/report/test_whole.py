@@ -19,6 +19,7 @@ from lib.data.corpus import Clip
 from lib.data.tokens import Tokens
 from lib.report import figures, prose, reference, results
 from lib.report.claims import CORES
+from lib.training.memorise import runs_of
 
 CLIPS = [Clip(f"t{i}", f"kot <b>{i}", None) for i in range(5)]
 CODES = np.arange(40).reshape(4, 10).astype(np.int16)
@@ -49,7 +50,7 @@ def make(chosen: Study, notebooks: tuple[str, ...] = EVERYTHING, odd: Callable[[
                         "splits": {"test": {"clips": 5, "frames": 50}}})
     cores = [core for core, notebook in zip(CORES, TRAINED) if notebook in notebooks]
     for core in cores:
-        for config in chosen.runs(core):
+        for config in runs_of(chosen, core):
             run = done(f"train/{core}", training(core, config), {"config": asdict(config)})
             if "06" not in notebooks:
                 continue

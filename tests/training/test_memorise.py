@@ -11,7 +11,8 @@ from lib import files, records
 from lib.config import STUDIES, ModelConfig, TrainConfig, study
 from lib.metrics.learning import passes, steps_to
 from lib.models.build import build
-from lib.training.memorise import load_model, order, train
+from lib.models.codec_lm import CodecLM
+from lib.training.memorise import load_model, model_of, order, runs_of, train
 from lib.training.optimiser import make_optimiser
 
 CONFIG = TrainConfig(ModelConfig("mamba_conv"), clips=3, steps=8)
@@ -114,12 +115,25 @@ def test_a_damaged_record_is_named(clips):
         train(replace(CONFIG, steps=1), clips, [])
 
 
+def test_a_study_asks_a_matched_core_for_what_it_can_have():
+    """A window of attention alone, a state of Mamba alone, and nothing of the seed's."""
+    asked = study("quick", recipe=["rmsnorm"], window=75, state=4)
+    given = {core: model_of(asked, core, "matched-1m") for core in ("transformer", "mamba", "interleaved", "pointwise")}
+    assert {core: (m.window, m.state) for core, m in given.items()} == {
+        "transformer": (75, None), "mamba": (None, 4), "interleaved": (75, 4), "pointwise": (None, None)}
+    assert {m.recipe for m in given.values()} == {("rmsnorm",)}
+    for model in given.values():
+        CodecLM(model)
+    for core in ("transformer", "mamba"):
+        assert model_of(asked, core, "seed") == model_of(study("quick"), core, "seed")
+
+
 def test_studies():
     assert set(STUDIES) == {"smoke", "quick", "standard", "full"}
-    runs = study("quick").runs("transformer")
+    runs = runs_of(study("quick"), "transformer")
     assert [r.seed for r in runs] == [0, 1, 2, 0] and runs[-1].model.regime == "as_reported"
-    assert len(study("quick").runs("mamba")) == 3
-    mine = study("quick").runs("mamba", "en", "abc")[0].model
+    assert len(runs_of(study("quick"), "mamba")) == 3
+    mine = runs_of(study("quick"), "mamba", "en", "abc")[0].model
     assert (mine.language, mine.alphabet, mine.units) == ("en", "abc", "characters")
     assert study("quick", clips=1, seeds=None).clips == 1
     for wrong, words in ((lambda: study("quik"), "no study 'quik': choose one of"),
