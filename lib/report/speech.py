@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..config import CONDITIONING, SPREAD, WIDTHS
+from ..config import CONDITIONING, RECIPES, SPREAD, WIDTHS, SpeechConfig, restored
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
@@ -376,6 +376,22 @@ def around(report: Report) -> pd.DataFrame:
                     "with predicted ones": f"{100 * predicted.error:.1f} %",
                     "held-out loss": f"{given.loss:.3f}", "run": given.said})
     return pd.DataFrame(out)
+
+
+def recipe_table(report: Report) -> pd.DataFrame:
+    """The transformer by each recipe, one seed: loss and phoneme error on validation, and by how much the loss is more or
+    less than with none of it."""
+    of = {row.run: row for row in runs(report).itertuples() if row.part == "recipe" and row.durations == "given"}
+    rows = [(restored(SpeechConfig, run.identity["config"]), run) for run in report.speech.get("recipe", []) if run.name in of]
+    if not rows:
+        return pd.DataFrame()
+    losses = [run.result["validation"][-1]["loss"] for _, run in rows]
+    none = next((loss for (c, _), loss in zip(rows, losses) if (c.model.recipe, c.beta2) == RECIPES[0]), np.nan)
+    return pd.DataFrame([{
+        "recipe": ", ".join(c.model.recipe) or "none of it", "β2": f"{c.beta2:g}", "validation loss": f"{loss:.3f}",
+        "against none of it": f"{100 * (loss / none - 1):+.1f} %" if np.isfinite(loss / none) else "not measured",
+        "validation phoneme error, given durations": f"{100 * of[run.name].validation:.1f} %",
+        "CPU min": f"{of[run.name].cpu_s / 60:.1f}", "run": run.name} for (c, run), loss in zip(rows, losses)])
 
 
 def width_comparisons(report: Report) -> list[Comparison]:

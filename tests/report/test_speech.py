@@ -14,11 +14,13 @@ from lib.report.results import Report
 CORES = ("transformer", "mamba_conv", "mamba", "pointwise")
 
 
-def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "word") -> tuple[list, list]:
+def runs_of(core: str, errors: list[int], steps: int = 40, conditioning: str = "word", recipe: tuple[str, ...] = (),
+            beta2: float = 0.95) -> tuple[list, list]:
     """Training runs, a seed each, and what they said: so many errors among 100 phonemes with given durations."""
     trained, said = [], []
     for seed, wrong in enumerate(errors):
-        config = SpeechConfig(ModelConfig(core, "matched-1m", conditioning=conditioning, units="phonemes"), steps=steps, seed=seed)
+        model = ModelConfig(core, "matched-1m", conditioning=conditioning, units="phonemes", recipe=recipe)
+        config = SpeechConfig(model, steps=steps, beta2=beta2, seed=seed)
         points = [{"step": step, "loss": 6 - step / 20 + wrong / 100, "per_codebook": [0.1, 0.2]} for step in (steps // 2, steps)]
         run = records.save("speech", {"config": asdict(config)}, {
             "validation": points, "test": {"loss": 5 + wrong / 100, "per_codebook": [0.3, 0.1]}, "cpu_seconds": [0.5] * steps,
@@ -231,6 +233,17 @@ def test_runs_around_the_headline_stand_beside_the_one_that_they_differ_from(rep
     assert list(table["what differs"]) == ["as the headline", "another core", "another size"]
     assert list(table.core) == ["mamba", "conv", "mamba"] and list(table["size"]) == ["matched-1m", "matched-1m", "matched-3m"]
     assert list(table["phoneme error, given durations"]) == ["30.0 %", "40.0 %", "20.0 %"]
+
+
+def test_what_each_ingredient_of_the_recipe_brings(report):
+    assert len(speech.recipe_table(report)) == 0
+    for recipe, beta2, wrong in (((), 0.999, 30), (("swiglu",), 0.999, 10), ((), 0.95, 50)):
+        for kind, group in zip((report.speech, report.said), runs_of("transformer", [wrong], 40, "word", recipe, beta2)):
+            kind.setdefault("recipe", []).extend(group)
+    table = speech.recipe_table(report)
+    assert list(table.recipe) == ["none of it", "swiglu", "none of it"] and list(table["β2"]) == ["0.999", "0.999", "0.95"]
+    assert list(table["against none of it"]) == ["+0.0 %", "-4.7 %", "+4.7 %"]
+    assert list(table["validation phoneme error, given durations"]) == ["31.0 %", "11.0 %", "51.0 %"]
 
 
 def test_widths_are_compared_with_mamba_alone(report):
