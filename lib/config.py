@@ -149,8 +149,7 @@ class Study:
     units: str = "phonemes"         # of the text where its spans are given, or characters
     speech_seeds: int = 3
     speech_steps: int = 800
-    # learning rates that each core chooses from; at twice the last, runs of mamba and mamba_conv diverged
-    rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
+    rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)       # learning rates that each core chooses from
     rate_steps: int = 120           # of each of the runs that it chooses by
     control_steps: int = 0          # of the control at equal time; 0: none
     short_steps: int = 250          # of the runs around the headline, one seed
