@@ -13,11 +13,11 @@ from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
 from ..metrics.stats import finite_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, brief, compare
+from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline
 from .figures import colour
 from .listening import players
-from .prose import device, matched
-from .results import Report, medians
+from .prose import device, implementations
+from .results import Report, medians, step_samples
 
 HEADLINE = ("phoneme_error_given", "phoneme_error_predicted", "held_out_loss")
 
@@ -83,8 +83,14 @@ def scope(report: Report, part: str = "headline") -> str:
     """What the verdicts on speech are limited to."""
     run = report.speech[part][0]
     config = run.identity["config"]
-    return (f"{run.result['train_frames'] / FRAME_RATE / 60:.0f} minutes of one voice, size {config['model']['size']}, "
-            f"{config['steps']:,} steps, conditioning {config['model']['conditioning']}")
+    return (f"{_trained_on(run)}, size {config['model']['size']}, {config['steps']:,} steps, conditioning "
+            f"{config['model']['conditioning']}")
+
+
+def _trained_on(run: Record) -> str:
+    """How much speech a run heard, frames summed over its steps, and of how much."""
+    pool, heard = (frames / FRAME_RATE / 60 for frames in (run.result["train_frames"], sum(run.result["frames"])))
+    return f"{heard:.0f} minutes of one voice heard in training, {heard / pool:.2f} times the pool of {pool:.0f} minutes"
 
 
 def protocol(report: Report) -> str:
@@ -93,12 +99,17 @@ def protocol(report: Report) -> str:
     config, e = run.identity["config"], run.environment
     model = config["model"]
     device = f"{e['cores']} CPU cores, a run a core" if e["device"] == "cpu" else e["device"]
-    heard = report.recogniser.result["test"]["error"]
+    heard = report.recogniser.result["test"]
+    wrong = f"{heard['error']['speech']:.1%} on {len(heard['sentences'])} sentences of its own"
+    if report.bounds:
+        said = dict(list(pd.DataFrame(report.bounds.result["rows"]).groupby("what")))
+        wrong += (f", on the {len(said['speech'])} that the cores say {error(said['speech']):.1%}, after the codec "
+                  f"{error(said['codec']):.1%}")
     return (f"The study of speech: {report.corpus.result['speech']}, {run.result['phrases']:,} phrases of one voice, each of at "
             f"most 4 seconds; {run.result['core_parameters'] / 1e6:.1f} million parameters a core; {model['codebooks']} codebooks, "
-            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases; conditioning "
-            f"{model['conditioning']}, {model['units']}; greedy decoding; {device}. The recogniser gets {heard['speech']:.1%} of "
-            f"the phonemes of the speech itself wrong.")
+            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases: "
+            f"{_trained_on(run)}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. Of the "
+            f"phonemes of the speech itself the recogniser gets wrong: {wrong}.")
 
 
 def comparisons(report: Report) -> list[Comparison]:
@@ -161,13 +172,21 @@ def _ahead(found: list[Comparison], b: str) -> str:
 
 
 def _price(report: Report) -> str:
-    """What the hybrid costs beside the transformer, parameters equal."""
-    run = report.steps_matched
-    found = [c for c in matched(report) if not METRICS[c.metric].exact] if run else []
+    """What the hybrid costs beside the transformer: the very models whose quality is compared, and their very runs."""
+    trained = runs(report)
+    trained = trained[trained.part == "headline"].drop_duplicates("run")
+    samples: Results = {}
+    for row in trained.itertuples():
+        samples.setdefault((row.core, "speech_cpu_min"), []).append(Sample(row.cpu_s / 60, f"seed {row.seed}", row.run))
+    metrics, price, bench = ("speech_cpu_min",), "Its price, the training of these runs", report.bench
+    if timed := report.steps_speech:
+        samples |= step_samples(timed)
+        metrics += ("step_ms", "decode_ms")
+        price += f" and one utterance of {report.study.frames} frames on {device(timed)}"
+    found = [c for c in headline(samples, metrics=metrics, trial=report.study.trial) if c.interval is not None]
     if not found:
         return ""
-    return (f" Its cost at size {run.result['size']} and {report.study.frames} frames, on {device(run)}: "
-            + "; ".join(map(brief, found)) + ".")
+    return f" {price}: {'; '.join(map(brief, found))}. {implementations(bench, found[0].a, found[0].b, trained['size'].iloc[0])}"
 
 
 def _share(values: ArrayLike) -> str:
