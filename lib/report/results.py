@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import EMBEDDED, ModelConfig, Study, restored
 from ..metrics.stats import exponent
-from ..models.cores import build_core
+from ..models.codec_lm import CodecLM
 from ..records import Record, noted
 from ..training.optimiser import flops
 from .claims import Results, Sample
@@ -143,7 +143,8 @@ def results(report: Report) -> Results:
 
 
 def equal_results(report: Report) -> Results:
-    """Samples of the metrics of cost at the size where all cores have the same number of parameters."""
+    """Samples of the metrics of cost at the size where all cores have the same number of parameters; tokens per second are
+    the codebooks over the decoding time of a frame."""
     out: Results = {}
     if report.steps_matched:
         out |= step_samples(report.steps_matched)
@@ -197,7 +198,7 @@ def length_samples(run: Record) -> Results:
                                        for i, value in enumerate(curve(run, core, "decode_ms").get(4800, []))]
     for described in run.identity.get("configs", []) if len(lengths) > 1 else ():
         config = restored(ModelConfig, described)
-        core = build_core(config.core, config.size, True, config.recipe, config.window, config.state)
+        core = CodecLM(config).core
         mixing = [flops(core, lambda: None, 1, frames) for frames in lengths[-LONGEST:]]
         if all(mixing):
             out[config.core, "exponent_mixing"] = [Sample(exponent(lengths[-LONGEST:], mixing), "model 0", run.name)]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..config import CONDITIONING, RECIPES, SPREAD, WIDTHS, SpeechConfig, restored
+from ..config import CONDITIONING, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, restored
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
@@ -178,15 +178,17 @@ def _price(report: Report) -> str:
     samples: Results = {}
     for row in trained.itertuples():
         samples.setdefault((row.core, "speech_cpu_min"), []).append(Sample(row.cpu_s / 60, f"seed {row.seed}", row.run))
-    metrics, price, bench = ("speech_cpu_min",), "Its price, the training of these runs", report.bench
-    if timed := report.steps_speech:
+    price, timed = "Its price, the training of these runs", report.steps_speech
+    models = {restored(ModelConfig, run.identity["config"]["model"]) for run in report.speech["headline"]}
+    if timed and models <= {restored(ModelConfig, described) for described in timed.identity["configs"]}:
         samples |= step_samples(timed)
-        metrics += ("step_ms", "decode_ms")
         price += f" and one utterance of {report.study.frames} frames on {device(timed)}"
-    found = [c for c in headline(samples, metrics=metrics, trial=report.study.trial) if c.interval is not None]
+    found = headline(samples, metrics=("speech_cpu_min", "step_ms", "decode_ms"), trial=report.study.trial)
+    found = [c for c in found if c.interval is not None]
     if not found:
         return ""
-    return f" {price}: {'; '.join(map(brief, found))}. {implementations(bench, found[0].a, found[0].b, trained['size'].iloc[0])}"
+    return (f" {price}: {'; '.join(map(brief, found))}. "
+            + implementations(report.bench, found[0].a, found[0].b, trained["size"].iloc[0]))
 
 
 def _share(values: ArrayLike) -> str:
