@@ -193,6 +193,7 @@ def _verdict(claim: Claim, m: "_Measured") -> tuple[str, str]:
 
 
 def _by_interval(claim: Claim, m: "_Measured") -> tuple[str, str]:
+    """What the interval says of a claim, and why."""
     metric, i, relative = METRICS[claim.metric], m.interval, claim.kind != "value"
     if claim.kind == "saving":
         low, high = (i.low, i.high) if claim.direction == "less" else (-i.high, -i.low)

@@ -148,7 +148,8 @@ def equal_results(report: Report) -> Results:
     out: Results = {}
     if report.steps_matched:
         out |= step_samples(report.steps_matched)
-        out |= {(core, "tokens_per_s"): [Sample(1e3 * report.study.codebooks / s.value, s.pair, s.run) for s in times if s.value]
+        tokens = 1e3 * report.study.codebooks
+        out |= {(core, "tokens_per_s"): [Sample(tokens / s.value if s.value else np.inf, s.pair, s.run) for s in times]
                 for (core, metric), times in list(out.items()) if metric == "decode_ms"}
     if report.memory_lengths:
         out |= memory_samples(report.memory_lengths, report.study.frames)

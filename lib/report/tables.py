@@ -42,8 +42,7 @@ def claims_table(judgements: list[Judgement]) -> pd.DataFrame:
     """Every claim with what became of it and the runs behind that."""
     return pd.DataFrame([{"claim": j.claim.id, "section": j.claim.section, "the seed says": j.claim.quote,
                           "verdict": j.verdict, "measured here": j.measured, "with equal parameters": _equal(j),
-                          "why": j.explanation,
-                          "runs": ", ".join(j.runs)} for j in judgements])
+                          "why": j.explanation, "runs": ", ".join(j.runs)} for j in judgements])
 
 
 def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
