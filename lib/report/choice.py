@@ -14,7 +14,7 @@ from .results import Report, curve, step_samples, swept
 
 def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
     """What somebody may want, the metric that decides it, and its samples for each core."""
-    seconds, spoken = max(report.study.spoken_seconds), speech.results(report) if "headline" in report.said else {}
+    seconds, spoken = max(report.study.spoken_seconds, default=0), speech.results(report) if "headline" in report.said else {}
     yield "sentences as long as those of training, said right", "phoneme_error_predicted", spoken
     yield f"texts of {seconds} seconds, said right after training on 4", "phoneme_error_long", spoken
     if report.steps_matched:

