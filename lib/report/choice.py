@@ -1,13 +1,13 @@
-"""Which core for which use: for each use the core that measured best, and those that are not separated from it."""
+"""Which core for which use: the core that is better than every other; where there is none, those that it lies between."""
 from collections.abc import Iterable
+from itertools import combinations, permutations
 
-import numpy as np
 import pandas as pd
 
 from ..data.codec import FRAME_RATE
-from ..metrics.stats import Interval, finite_interval
+from ..metrics.stats import Interval
 from . import speech
-from .claims import CORES, METRICS, Results, Sample, compare
+from .claims import METRICS, Comparison, Results, Sample, compare, margin, typical
 from .prose import device
 from .results import Report, curve, step_samples, swept
 
@@ -36,32 +36,43 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
 
 
 def choice(report: Report) -> pd.DataFrame:
-    """A line a use: the best core by its mean, what is not separated from it after Holm's adjustment over the use, and
-    every core's mean with its 95 % interval. None in a trial of the pipeline."""
+    """A line a use: what to take, and what each core is at: mean and 95 % interval, of times median, least and most. None in a
+    trial of the pipeline, nor where the control does as well as the cores."""
     out = []
     for use, metric, samples in uses(report) if not report.study.trial else ():
-        means = {core: i for (core, name), of_core in samples.items() if name == metric and core.partition(",")[0] in CORES
-                 and (i := finite_interval([s.value for s in of_core]))}
-        if len(means) < 2:
-            continue
-        best = min(means, key=lambda core: means[core].mean)
-        found = compare(samples, [(core, best) for core in means if core != best], (metric,), "")
-        near = [c.a for c in found if c.winner != best and c.outcome != "counted"]
-        out.append({"for": use, "take": best, "or, not separated": ", ".join(near) or "none",
-                    **{core: _amount(metric, i) for core, i in means.items()}})
+        at = {core: i for (core, name), of_core in samples.items()
+              if name == metric and core.partition(",")[0] in speech.PRIMARY and (i := typical(metric, of_core))}
+        pairs = list(combinations(at, 2))
+        found = [c for c in speech.comparisons(report) if c.metric == metric] if metric in speech.HEADLINE else compare(
+            samples, pairs, (metric,), "")
+        if pairs and found:
+            out.append({"for": use, "take": _take(metric, at, found), **{core: _amount(metric, i) for core, i in at.items()}})
     return pd.DataFrame(out).fillna("")
+
+
+def _take(metric: str, at: dict[str, Interval], found: list[Comparison]) -> str:
+    """The core that none is better than; of times, one whose spread lies apart; of several, all."""
+    better = {(c.winner, c.b if c.winner == c.a else c.a) for c in found if c.winner}
+    if METRICS[metric].exact or METRICS[metric].depends_on:
+        better = {(x, y) for x, y in permutations(at, 2) if at[x].high < at[y].low and (at[x].n > 1 or METRICS[metric].exact)}
+    left = [core for core in at if not any((other, core) in better for other in at)]
+    equal = [{c.a, c.b} for c in found if c.outcome == "equal" or c.outcome == "counted" and c.interval.mean == 0]
+    if len(left) == 1:
+        return left[0]
+    if all({x, y} in equal for x, y in combinations(left, 2)):
+        within = "" if METRICS[metric].exact else f", equal within {margin(METRICS[metric])}"
+        return f"any of {', '.join(left)}{within}"
+    return f"undecided between {', '.join(left)}"
 
 
 def _amount(metric: str, i: Interval) -> str:
     share = METRICS[metric].unit == "share"
     scale, digits, unit = (100, 1, "%") if share else (1, 0 if i.mean >= 100 else 2, METRICS[metric].unit)
     text = f"{scale * i.mean:,.{digits}f} {unit}"
-    return text if np.isnan(i.low) else f"{text} ({scale * i.low:,.{digits}f} to {scale * i.high:,.{digits}f})"
+    return f"{text} ({scale * i.low:,.{digits}f} to {scale * i.high:,.{digits}f})" if i.low < i.high else text
 
 
 def sentences(report: Report) -> list[str]:
     """The lines of `choice` in words."""
-    near = "or, not separated"
-    return [f"For {row['for']}: {row['take']}" + (f" (or {row[near]}: not separated)" if row[near] != "none" else "") + ". "
-            + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
+    return [f"For {row['for']}: {row['take']}. " + ", ".join(f"{core} {row[core]}" for core in list(row)[2:] if row[core]) + "."
             for row in choice(report).to_dict("records")]
