@@ -4,6 +4,7 @@ from itertools import combinations, permutations
 
 import pandas as pd
 
+from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval
 from . import speech
@@ -41,7 +42,7 @@ def choice(report: Report) -> pd.DataFrame:
     out = []
     for use, metric, samples in uses(report) if not report.study.trial else ():
         at = {core: i for (core, name), of_core in samples.items()
-              if name == metric and core.partition(",")[0] in speech.PRIMARY and (i := typical(metric, of_core))}
+              if name == metric and core.partition(",")[0] in PRIMARY and (i := typical(metric, of_core))}
         pairs = list(combinations(at, 2))
         found = [c for c in speech.comparisons(report) if c.metric == metric] if metric in speech.HEADLINE else compare(
             samples, pairs, (metric,), "")

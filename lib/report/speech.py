@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..config import CONDITIONING, RECIPES, SPREAD, WIDTHS, SpeechConfig, restored
+from ..config import CONDITIONING, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, restored
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
@@ -20,8 +20,6 @@ from .listening import players
 from .prose import device, matched
 from .results import Report, medians
 
-# the primary family, named before the study: each core against each other in both
-PRIMARY = ("transformer", "mamba_conv", "mamba", "interleaved")
 HEADLINE = ("phoneme_error_predicted", "held_out_loss")
 
 
