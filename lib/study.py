@@ -67,8 +67,10 @@ def best_rate(runs: list[records.Record]) -> float:
 
 def tune(study: Study, pairs: Iterable[tuple[str, str]], speech: Speech, data: Data) -> dict[tuple[str, str], float]:
     """The learning rate of each core and size, chosen by short runs of equal budget: while the best is at an edge of those
-    tried, the next beyond it is tried too. A run that diverged is the worst."""
+    tried, the next beyond it is tried too. A run that diverged is the worst. Of one rate there is no choice."""
     tried, best = {pair: list(study.rates) for pair in pairs}, {}
+    if len(study.rates) == 1:
+        return dict.fromkeys(tried, study.rates[0])
     for _ in range(1 if study.trial else ROUNDS):
         asked = {(core, size): rates(study, data, core, size, chosen) for (core, size), chosen in tried.items()}
         for (core, size), runs in run_all(asked, speech, data, None, "learning rates").items():
@@ -147,7 +149,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         if name == "headline":
             model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
-                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in runs])
+                long = runs if study.spoken_seconds else []
+                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  train_durations(model, data))
 

@@ -80,6 +80,8 @@ def test_a_rate_at_the_edge_asks_for_the_next_and_one_that_diverged_is_the_worst
     tried.clear()
     assert tune(replace(STANDARD, trial=True), [("mamba", "matched-1m")], None, DATA) == {("mamba", "matched-1m"): 8e-3}
     assert len(tried) == 1
+    assert tune(replace(STANDARD, rates=(1e-3,)), [("mamba", "seed")], None, DATA) == {("mamba", "seed"): 1e-3}
+    assert len(tried) == 1                                                  # nothing to choose from
 
 
 def test_a_run_that_two_parts_share_is_made_once(monkeypatch):
