@@ -1,6 +1,6 @@
-"""Which core for which use: the core that is better than every other; where there is none, those that it lies between."""
+"""Which core for which use: the one that is better than every other; where none is, those that it lies between."""
 from collections.abc import Iterable
-from itertools import combinations, permutations
+from itertools import combinations
 
 import pandas as pd
 
@@ -15,9 +15,10 @@ from .results import Report, curve, step_samples, swept
 
 def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
     """What somebody may want, the metric that decides it, and its samples for each core."""
-    seconds, spoken = max(report.study.spoken_seconds), speech.results(report) if "headline" in report.said else {}
+    spoken = speech.results(report) if "headline" in report.said else {}
     yield "sentences as long as those of training, said right", "phoneme_error_predicted", spoken
-    yield f"texts of {seconds} seconds, said right after training on 4", "phoneme_error_long", spoken
+    yield (f"texts of {max(report.study.spoken_seconds, default=0)} seconds, said right after training on 4", "phoneme_error_long",
+           spoken)
     if report.steps_matched:
         run, frames = report.steps_matched, report.study.frames
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
@@ -52,17 +53,19 @@ def choice(report: Report) -> pd.DataFrame:
 
 
 def _take(metric: str, at: dict[str, Interval], found: list[Comparison]) -> str:
-    """The core that none is better than; of times, one whose spread lies apart; of several, all."""
-    better = {(c.winner, c.b if c.winner == c.a else c.a) for c in found if c.winner}
-    if METRICS[metric].exact or METRICS[metric].depends_on:
-        better = {(x, y) for x, y in permutations(at, 2) if at[x].high < at[y].low and (at[x].n > 1 or METRICS[metric].exact)}
-    left = [core for core in at if not any((other, core) in better for other in at)]
-    equal = [{c.a, c.b} for c in found if c.outcome == "equal" or c.outcome == "counted" and c.interval.mean == 0]
-    if len(left) == 1:
-        return left[0]
-    if all({x, y} in equal for x, y in combinations(left, 2)):
-        within = "" if METRICS[metric].exact else f", equal within {margin(METRICS[metric])}"
-        return f"any of {', '.join(left)}{within}"
+    """The core with the least mean where it is better than every other; by times, where its spread lies apart. Else those that
+    it is not better than, and whether they are equal."""
+    rule, best = METRICS[metric], min(at, key=lambda core: at[core].mean)
+    behind = {c.a if c.b == best else c.b for c in found if c.winner == best}
+    if rule.exact or rule.depends_on:
+        behind = {core for core, i in at.items() if i.low > at[best].high and (rule.exact or i.n > 1)}
+    left = [core for core in at if core not in behind]
+    if left == [best]:
+        return best
+    if rule.exact:
+        return f"any of {', '.join(left)}"
+    if all(c.outcome == "equal" for c in found if {c.a, c.b} <= {*left}):
+        return f"any of {', '.join(left)}, equal within {margin(rule)}"
     return f"undecided between {', '.join(left)}"
 
 

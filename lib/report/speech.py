@@ -169,15 +169,13 @@ def _gate(found: list[Comparison]) -> str:
     for metric in HEADLINE:
         mine, noun = [c for c in found if c.metric == metric and c.tested], METRICS[metric].noun
         if short := [c.a for c in mine if c.winner != c.a]:
-            words.append(f"{', '.join(short)}: not shown to be better than the control, pointwise, in {noun}. There the task says "
+            words.append(f"In {noun} {', '.join(short)} not shown to be better than the control, pointwise: there the task says "
                          "nothing about cores.")
         elif mine:
             least = min(mine, key=lambda c: c.interval.mean)
-            words.append(f"Each of {', '.join(c.a for c in mine)} is better than the control, pointwise, in {noun}; the least, "
+            words.append(f"In {noun} each of {', '.join(c.a for c in mine)} is better than the control, pointwise; the least is "
                          f"{least.a}: {brief(least)}.")
-        else:
-            words.append(f"Not tested in {noun}: that needs a core and the control, pointwise, with more than one seed.")
-    return " ".join(words)
+    return " ".join(words) or "Not tested: that needs a core and the control, pointwise, with more than one seed each."
 
 
 def simulated(report: Report, studies: int = 100) -> list[str]:
