@@ -44,10 +44,13 @@ def choice(report: Report) -> pd.DataFrame:
     for use, metric, samples in uses(report) if not report.study.trial else ():
         at = {core: i for (core, name), of_core in samples.items()
               if name == metric and core.partition(",")[0] in PRIMARY and (i := typical(metric, of_core))}
-        pairs = list(combinations(at, 2))
-        found = [c for c in speech.comparisons(report) if c.metric == metric] if metric in speech.HEADLINE else compare(
-            samples, pairs, (metric,), "")
-        if pairs and found:
+        if len(at) < 2:
+            continue
+        if metric in speech.HEADLINE:
+            found = [c for c in speech.comparisons(report) if c.metric == metric]
+        else:
+            found = compare(samples, list(combinations(at, 2)), (metric,), "")
+        if found:
             out.append({"for": use, "take": _take(metric, at, found), **{core: _amount(metric, i) for core, i in at.items()}})
     return pd.DataFrame(out).fillna("")
 
