@@ -342,7 +342,7 @@ def _contrast(results: Results, a: str, b: str, name: str) -> tuple[_Measured, E
     m = replace(m, interval=i, amount=amount)
     if i.n > 1:
         sentences = f", {estimate.m} sentences" if estimate and estimate.m > 1 else ""
-        once = "on one day" if m.pair == "process" else "on one machine"
+        once = "of one day on one machine" if m.pair == "process" else "on one machine"
         m = replace(m, bracket=f"(95 % interval {span}, n = {_repeats(m)}{sentences})" if estimate else
                     f"({span} over {_repeats(m)} {once})")
     return m, estimate

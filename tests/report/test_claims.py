@@ -207,7 +207,7 @@ def test_exponents_are_compared_by_their_difference():
     assert found.interval.mean == pytest.approx(0.31) and found.winner == "mamba_conv"
     assert (found.interval.low, found.interval.high) == pytest.approx((0.3, 0.32))
     assert found.sentence == ("mamba_conv has 0.31 lower exponent of step time in length than transformer "
-                              "(0.3 to 0.32 over 3 processes on one day) on made-up numbers: mamba_conv is better.")
+                              "(0.3 to 0.32 over 3 processes of one day on one machine) on made-up numbers: mamba_conv is better.")
     assert brief(found) == "0.31 lower exponent of step time in length (0.3 to 0.32; mamba_conv is better)"
     linear = next(c for c in CLAIMS if c.id == "c57")                        # says 1 less: a third of it is no half
     judgement = judge(linear, results, SCOPE)
@@ -265,7 +265,7 @@ def test_headline_computes_its_sentences_and_reversing_the_data_reverses_them():
     ahead = headline(two("step_ms", 17.0, 10.0, pair="process"), metrics=["step_ms"], scope=SCOPE)[0]
     assert ahead.winner == "mamba_conv" and ahead.outcome == "better"
     assert ahead.sentence == ("mamba_conv takes 41 % less time per training step than transformer "
-                              "(41 to 41 % over 5 processes on one day) on made-up numbers: mamba_conv is better.")
+                              "(41 to 41 % over 5 processes of one day on one machine) on made-up numbers: mamba_conv is better.")
     behind = headline(two("step_ms", 10.0, 17.0, pair="process"), metrics=["step_ms"], scope=SCOPE)[0]
     assert behind.winner == "transformer" and "takes 70 % more time" in behind.sentence
     fast = headline(two("tokens_per_s", 100, 150), metrics=["tokens_per_s"], scope=SCOPE)[0]

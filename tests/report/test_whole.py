@@ -128,7 +128,7 @@ def test_a_trial_shows_numbers_and_judges_nothing(report):
     for word in ("ahead", "are reproduced", "is better", "undecided", "is faster", "contradicts itself", "least training time"):
         assert word not in trial, word
     assert "no choice: a trial of the pipeline" in trial
-    assert "mamba_conv takes 40 % less time per training step than transformer (40 to 40 % over 2 processes on one day)" in trial
+    assert "mamba_conv takes 40 % less time per training step than transformer (40 to 40 % over 2 processes of one day on one machine)" in trial
     assert "figure verdict" in judged and "figure verdict" not in trial and "figure leak" in trial
     read = results.read(study("smoke"))
     judgements = prose.judgements(read, results.results(read))
