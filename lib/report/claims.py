@@ -3,12 +3,23 @@ import ast
 import operator
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..metrics.stats import Interval, holm, paired_difference, paired_p, paired_saving, t_interval
+from ..metrics.stats import (
+    Estimate,
+    Interval,
+    average,
+    difference,
+    holm,
+    paired_difference,
+    paired_p,
+    paired_saving,
+    saving,
+    t_interval,
+)
 
 REPRODUCED, NOT_REPRODUCED, BY_CONSTRUCTION = "reproduced", "not reproduced", "holds by construction"
 NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
@@ -28,10 +39,12 @@ class Metric:
     exact: bool = False             # counted, so one value is enough
     depends_on: str = ""            # why an absolute figure cannot be compared with the seed's
     cost: bool = False              # time, memory, state or throughput, which follow size too
+    margin: float = 0               # cores that differ by less are equal: a fraction of the other, or a difference
 
 
 DATA = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
 METRICS = {name: Metric(**entry) for name, entry in DATA["metric"].items()}
+MOST = 50           # seeds of a core that somebody may be told to train
 HEADLINE = ("parameters", "step_ms", "tokens_per_s", "peak_mb", "steps_to_95", "token_match")
 
 
@@ -40,6 +53,7 @@ class Sample:
     value: float
     pair: str       # what it shares with a sample of another core: "seed 0", "process 3"
     run: str        # the run record that it comes from
+    sentences: tuple[tuple[str, int, int], ...] = ()    # id, errors and phonemes of each, where it is a share of errors
     censored: bool = False      # never reached: it is more than `value`
 
 
@@ -81,13 +95,17 @@ class Comparison:
     metric: str
     a: str
     b: str
-    interval: Interval | None       # how much less a has than b: a fraction of b, or a difference
-    p: float | None                 # adjusted over the comparisons tested together (Holm)
-    outcome: str                    # separated, not separated, counted, no verdict
+    interval: Interval | None       # how much less a has than b, a fraction of b or a difference; see `compare`
+    outcome: str                    # better, equal, undecided, counted, no verdict
     winner: str | None
+    verdict: str                    # the outcome in words
     sentence: str
     runs: tuple[str, ...]
     scope: str
+
+    @property
+    def tested(self) -> bool:
+        return self.outcome in ("better", "equal", "undecided")
 
 
 class _Unfit(Exception):
@@ -333,53 +351,138 @@ def headline(results: Results, a: str = "mamba_conv", b: str = "transformer", me
 
 def compare(results: Results, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], scope: str,
             trial: bool = False) -> list[Comparison]:
-    """How the cores of each pair compare in each metric: separated where the paired t test has p < 0.05 after Holm's
-    adjustment over all of them. In a trial of the pipeline nothing is tested."""
+    """How the cores of each pair compare in each metric: all these are one family. In a trial of the pipeline nothing is tested.
+
+    Quality is compared by mean and 95 % interval for new seeds, and for new sentences where samples hold them. Cores are equal
+    where two one-sided tests hold the difference within the metric's margin, be it separated from 0 or not: the margin is what
+    was said beforehand not to matter. Else one is better where it is separated from 0. Both tests are adjusted over the family
+    (Holm): a false "equal" is in at most 5 % of studies, and so is a false "better". What is left is undecided.
+    Times and memory are compared by median, least and most over processes, with no test: better is what was so in all.
+    """
     asked = [(a, b, name) for a, b in pairs for name in metrics]
     measured: dict[tuple[str, str, str], _Measured | _Unfit] = {}
-    for a, b, name in asked:
+    estimates: dict[tuple[str, str, str], Estimate] = {}
+    for key in asked:
         try:
-            measured[a, b, name] = _measure(results, name, a, b)
+            measured[key], estimate = _contrast(results, *key)
+            if estimate and estimate.n > 1:
+                estimates[key] = estimate
         except _Unfit as unfit:
-            measured[a, b, name] = unfit
-    tested = [key for key, m in measured.items() if not (trial or isinstance(m, _Unfit) or METRICS[key[2]].exact)
-              and m.interval.n > 1]
-    adjusted = dict(zip(tested, holm([measured[key].p for key in tested]).tolist())) if tested else {}
-    return [_comparison(*key, measured[key], adjusted.get(key), scope, trial) for key in asked]
+            measured[key] = unfit
+    apart = _holm({key: e.p_difference() for key, e in estimates.items()})
+    alike = _holm({key: e.p_equivalence(within) for key, e in estimates.items() if (within := METRICS[key[2]].margin)})
+    return [_comparison(*key, measured[key], _decide(*key, measured[key], estimates.get(key), alike.get(key, 1.0),
+                                                    apart.get(key, 1.0), len(estimates), trial), scope) for key in asked]
 
 
-def _comparison(a: str, b: str, name: str, m: _Measured | _Unfit, p: float | None, scope: str, trial: bool) -> Comparison:
-    metric, winner = METRICS[name], None
+def _holm(p: dict[tuple[str, str, str], float]) -> dict[tuple[str, str, str], float]:
+    return dict(zip(p, holm(list(p.values())).tolist())) if p else {}
+
+
+def _contrast(results: Results, a: str, b: str, name: str) -> tuple[_Measured, Estimate | None]:
+    """How much less a has than b, and the estimate behind it; none of what is counted or timed."""
+    metric, m, ours, base = METRICS[name], _measure(results, name, a, b), results[a, name], results[b, name]
+    if metric.exact:
+        return m, None
+    if _by_spread(name, ours):
+        of = {s.pair: s.value for s in base}
+        less = [of[s.pair] - s.value if metric.by_difference else 1 - s.value / of[s.pair] for s in ours]
+        estimate, i = None, Interval(float(np.median(less)), min(less), max(less), len(less))
+    else:
+        table, sizes = tabled([*base, *ours])
+        estimate = (difference if metric.by_difference else saving)(table[:len(base)], table[len(base):], sizes)
+        i = estimate.interval()
+    amount, span = _amount(metric, True, i)
+    m = replace(m, interval=i, amount=amount)
+    if i.n > 1:
+        sentences = f", {estimate.m} sentences" if estimate and estimate.m > 1 else ""
+        once = "of one day on one machine" if m.pair == "process" else "on one machine"
+        m = replace(m, bracket=f"(95 % interval {span}, n = {_repeats(m)}{sentences})" if estimate else
+                    f"({span} over {_repeats(m)} {once})")
+    return m, estimate
+
+
+def _by_spread(name: str, samples: Sequence[Sample]) -> bool:
+    """Whether samples are of times or memory, which are told by median, least and most and not tested."""
+    return METRICS[name].depends_on.startswith("the hardware") or samples[0].pair.startswith("process")
+
+
+def typical(name: str, samples: Sequence[Sample]) -> Interval | None:
+    """A core's mean and 95 % interval for new seeds and new sentences; of times and memory median, least and most. None where
+    there is no sample, one that is not a finite number, or other sentences in another."""
+    values = [s.value for s in samples]
+    if not values or not np.isfinite(values).all():
+        return None
+    if METRICS[name].exact or _by_spread(name, samples):
+        return Interval(float(np.median(values)), min(values), max(values), len(values))
+    try:
+        return average(*tabled(samples)).interval()
+    except _Unfit:
+        return None
+
+
+def tabled(samples: Sequence[Sample]) -> tuple[list, list[int] | None]:
+    """Samples as a table (seeds, sentences) of errors, and the phonemes of each sentence; where these are not known, (seeds, 1)
+    of values."""
+    if len({tuple((name, size) for name, _, size in s.sentences) for s in samples}) > 1:
+        raise _Unfit("Not all said the same sentences")
+    if not samples[0].sentences:
+        return [[s.value] for s in samples], None
+    return [[errors for _, errors, _ in s.sentences] for s in samples], [size for _, _, size in samples[0].sentences]
+
+
+def _repeats(m: _Measured) -> str:
+    return f"{m.interval.n} {m.pair}{'es' if m.pair.endswith('s') else 's'}"
+
+
+def _decide(a: str, b: str, name: str, m: _Measured | _Unfit, e: Estimate | None, alike: float, apart: float, tests: int,
+            trial: bool) -> tuple[str, str | None, str]:
+    """The outcome of a comparison, one of `tests` in its family whose adjusted p are given, who is better, and it in words."""
+    metric = METRICS[name]
+    if isinstance(m, _Unfit):
+        return "no verdict", None, "no verdict"
+    if metric.exact:
+        return "counted", None, "counted"
+    if trial or m.interval.n < 2:
+        return "no verdict", None, f"{TRIAL if trial else f'one {m.pair}'} gives no verdict"
+    if alike < 0.05:
+        return "equal", None, f"equal within {margin(metric)}"
+    if apart < 0.05 or e is None and (m.interval.low > 0 or m.interval.high < 0):
+        winner = a if (m.interval.mean > 0) == (metric.better == "less") else b
+        return "better", winner, f"{winner} is better"
+    if e is None:
+        return "undecided", None, f"undecided, the {_repeats(m)} disagree"
+    seeds = e.seeds_to_decide(metric.margin, 0.05 / tests, most=MOST)
+    words = f"{seeds:.0f} {m.pair}s would decide" if seeds < np.inf else f"more than {MOST} {m.pair}s would be needed"
+    if np.isnan(seeds):
+        words = f"no number of {m.pair}s would decide{f' on {e.m} sentences' * (e.m > 1)}"
+    return "undecided", None, f"undecided, {words}"
+
+
+def margin(metric: Metric) -> str:
+    """Within what two cores are equal, in words."""
+    unit = "%" if not metric.by_difference else "point" if metric.margin == 0.01 else "points"
+    return f"{100 * metric.margin:g} {unit}"
+
+
+def _comparison(a: str, b: str, name: str, m: _Measured | _Unfit, verdict: tuple[str, str | None, str], scope: str) -> Comparison:
+    metric, (outcome, winner, words) = METRICS[name], verdict
     if isinstance(m, _Unfit):
         sentence = f"No verdict on {metric.noun}, {a} against {b}, on {scope}. {m}."
-        return Comparison(name, a, b, None, None, "no verdict", None, sentence, (), scope)
+        return Comparison(name, a, b, None, outcome, winner, words, sentence, (), scope)
     sentence = f"{a} {metric.verb} {m.amount} {metric.noun} than {b} {m.bracket} on {scope}"
-    if metric.exact:
-        outcome = "counted"
-    elif p is None:
-        outcome, sentence = "no verdict", f"{sentence}: {TRIAL if trial else f'one {m.pair}'} gives no verdict"
-    elif p < 0.05:
-        outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
-    else:
-        outcome = "not separated"
-        sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, "
-        sentence += f"adjusted p = {p:.2g}"
-    return Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope)
+    return Comparison(name, a, b, m.interval, outcome, winner, words,
+                      f"{sentence}{f': {words}' * (outcome != 'counted')}.", m.runs, scope)
 
 
 def brief(comparison: Comparison) -> str:
-    """A comparison in few words, without its scope: "4.5 % less loss on unseen sentences (2.9 to 6.1 %)"."""
+    """A comparison in few words, without its scope: "4.5 % less loss on unseen sentences (2.9 to 6.1 %; mamba is better)"."""
     metric, i = METRICS[comparison.metric], comparison.interval
     if i is None:
         return f"{metric.noun}: not compared"
     amount, span = _amount(metric, True, i)
-    if i.n < 2 or metric.exact:
-        span = "counted" if metric.exact else "one run, no verdict"
-    elif comparison.p is None:
-        span += "; no verdict"
-    elif comparison.winner is None:
-        span += f"; not separated, p = {comparison.p:.2g}"
-    return f"{amount} {metric.noun} ({span})"
+    span = f"{span}; " if i.n > 1 and not metric.exact else ""
+    return f"{amount} {metric.noun} ({span}{comparison.verdict})"
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
@@ -387,12 +490,12 @@ def summary(comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         raise ValueError("a summary needs at least one comparison")
     a, b, scope = comparisons[0].a, comparisons[0].b, comparisons[0].scope
-    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "not separated": "not separated:",
+    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "equal": "equal in", "undecided": "undecided:",
               "no verdict": "no verdict on", "counted": "a choice of size and no result:"}
     nouns = {key: [METRICS[c.metric].noun for c in comparisons if key in (c.winner, c.outcome)] for key in groups}
     parts = [f"{words} {', '.join(nouns[key])}" for key, words in groups.items() if nouns[key]]
     ahead = [core for core in (a, b) if nouns[core]]
-    tested = sum(len(nouns[key]) for key in (a, b, "not separated"))
+    tested = sum(c.tested for c in comparisons)
     end = "No overall winner"
     if len(ahead) == 1:
         end = f"{ahead[0]} is ahead in {len(nouns[ahead[0]])} of the {tested} tested comparisons and behind in none"

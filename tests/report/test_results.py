@@ -233,7 +233,7 @@ def test_a_memory_of_nothing_is_no_ratio_and_the_report_goes_on():
     run = Record("profile", "0" * 64, {}, {}, {"cores": rows}, {}, "")
     peak, average = claims.headline(results(Report(config.study("quick"), memory=run)), metrics=("peak_mb", "average_mb"))
     assert "No ratio, since not above 0: peak_mb of transformer in process 0, transformer in process 1." in peak.sentence
-    assert average.outcome == "not separated"
+    assert average.outcome == "undecided"
 
 
 def test_the_picture_of_verdicts_draws_an_interval_a_comparison():
