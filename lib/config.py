@@ -26,10 +26,13 @@ SPREAD = ("utterance", "word")                  # of phonemes or characters, as 
 ONLY_PHONEMES = ("phoneme", "neighbours")
 ALIGNED = SPREAD + ONLY_PHONEMES
 
-# Of the study of speech: the comparison itself, the control at equal time, and one run each of other strengths, of
-# characters in place of phonemes, of other cores and of other sizes; a few seeds of each width of the convolution; and what
-# each ingredient of the recipe brings the transformer.
-PARTS = ("headline", "time", "strengths", "units", "cores", "sizes", "widths", "recipe")
+# Of the study of speech: the comparison itself; the same at other numbers of steps, and the control's at equal time; other
+# strengths of the conditioning, and the text before the audio until it speaks; letters in place of phonemes, another text
+# encoder, other cores and sizes; each width of the convolution; windows and states, and numbers of layers, of equal weight;
+# and what each ingredient of the recipe brings the transformer.
+PARTS = ("headline", "budget", "time", "strengths", "prefix", "units", "encoder", "cores", "sizes", "widths", "states", "layers",
+         "recipe")
+PRIMARY = ("transformer", "mamba_conv", "mamba", "interleaved")     # the cores that the question is about
 WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
           "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
 # What a core of a matched size is made with today, each switched by itself: projections into the residual stream that
@@ -37,7 +40,7 @@ WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv
 RECIPE = ("scaled_init", "rmsnorm", "swiglu", "qk_norm")
 # Recipes whose effects are told apart, each with AdamW's beta2: as before, one ingredient more, and all.
 RECIPES = (((), 0.999), *(((one,), 0.999) for one in RECIPE), ((), 0.95), (RECIPE, 0.999), (RECIPE, 0.95))
-MORE_CORES = ("conv", "transformer_conv", *list(WIDTHS)[2:])
+MORE_CORES = ("mamba2", "conv", "transformer_conv", *list(WIDTHS)[2:])
 
 
 def workspace() -> Path:
@@ -76,6 +79,8 @@ class ModelConfig:
     recipe: tuple[str, ...] = dataclasses.field(default=(), metadata={"before": ()})    # of RECIPE; none at the size seed
     window: int | None = dataclasses.field(default=None, metadata={"before": None})     # frames that attention reads; None: all
     state: int | None = dataclasses.field(default=None, metadata={"before": None})      # of a Mamba's channel; None: as usual
+    layers: int | None = dataclasses.field(default=None, metadata={"before": None})     # of equal weight; None: as usual
+    encoder: str = dataclasses.field(default="mamba_conv", metadata={"before": "mamba_conv"})   # of the text: or conv
 
     @property
     def vocabulary(self) -> int:
@@ -141,22 +146,28 @@ class Study:
     recordings: str | None = None   # a folder of folders of recorded speech on which it is measured too
     phrases: int = 0                # texts of the study of speech; 0: there is none
     parts: tuple[str, ...] = PARTS  # of it
-    judged: int = 32                # at most so many validation and test sentences
-    speech_cores: tuple[str, ...] = ("transformer", "mamba_conv", "mamba", "pointwise")
+    judged: int = 32                # at most so many validation sentences
+    tested: int = 100               # and test sentences
+    speech_cores: tuple[str, ...] = (*PRIMARY, "pointwise")
     speech_size: str = "matched-1m"
     speech_codebooks: int = 2       # enough to be understood; each one more is a quarter of the time
     alignment: str = "word"         # the headline's conditioning
     units: str = "phonemes"         # of the text where its spans are given, or characters
     speech_seeds: int = 3
     speech_steps: int = 800
-    # learning rates that each core chooses from; at twice the last, runs of mamba and mamba_conv diverged
-    rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
-    rate_steps: int = 120           # of each of the runs that it chooses by
+    rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)   # that each core chooses from at each size, and more where one is at the edge
+    rate_steps: int = 800           # of each of the runs that it chooses by
+    budgets: tuple[int, ...] = ()   # other numbers of steps of the headline's run, one seed
     control_steps: int = 0          # of the control at equal time; 0: none
-    short_steps: int = 250          # of the runs around the headline, one seed
+    short_steps: int = 800          # of the runs around the headline, one seed
     strengths: tuple[str, ...] = () # other conditionings
+    strength_seeds: int = 3
+    prefix_steps: int = 0           # of the text before the audio; 0: it is not tried for long
     more_cores: tuple[str, ...] = ()
     other_sizes: tuple[str, ...] = ()
+    windows: tuple[int, ...] = ()   # frames that attention reads, and
+    states: tuple[int, ...] = ()    # of a channel of Mamba, against quality
+    depths: tuple[float, ...] = ()  # times as many layers
     width_seeds: int = 0            # of each of WIDTHS
     spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's first seeds say
     hearing: int = 1200             # sentences that the recogniser learns from
@@ -182,19 +193,22 @@ class Study:
         return self.phrases > 0 and self.corpus == EMBEDDED
 
 
+WHY = {"windows": (75, 300), "states": (4, 64), "depths": (0.5, 2.0)}
 STUDIES = {s.name: s for s in (
     Study("smoke", trial=True, seeds=2, clips=1, steps=6, listen_unseen=1, codec_sentences=2, codec_voices=1, processes=2,
           repeats=2, frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
-          judged=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3,),
-          rate_steps=2, short_steps=2, strengths=("prefix",), spoken_seconds=(2,), hearing=24, hearing_steps=3),
-    Study("quick"),
-    Study("standard", phrases=9600, control_steps=1400, strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed"),
-          width_seeds=3),
-    Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=6000,
-          speech_size="matched-3m", speech_codebooks=4, rate_steps=600, control_steps=9000, short_steps=3000,
-          strengths=STRENGTHS, more_cores=MORE_CORES, other_sizes=("seed", "matched-1m"), width_seeds=3,
-          lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200),
-          memory_lengths=(300, 1200, 4800, 19200)),
+          judged=3, tested=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3, 2e-3),
+          rate_steps=2, short_steps=2, strengths=("prefix",), strength_seeds=1, prefix_steps=2, windows=(20,),
+          depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3),
+    Study("quick", clips=1, steps=1500, phrases=1000, parts=("headline",), judged=8, tested=12, alignment="neighbours",
+          speech_cores=("transformer", "mamba_conv", "mamba", "pointwise"), speech_seeds=1, speech_steps=250, rates=(8e-3,),
+          spoken_seconds=()),
+    Study("standard", phrases=9600, speech_steps=3200, budgets=(800, 1600, 6400), control_steps=5600, strengths=STRENGTHS,
+          prefix_steps=4000, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed"), width_seeds=3, **WHY),
+    Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=12_000,
+          budgets=(3000, 6000, 24_000), speech_size="matched-3m", speech_codebooks=4, rate_steps=1600, control_steps=20_000,
+          short_steps=3000, strengths=STRENGTHS, prefix_steps=12_000, more_cores=MORE_CORES, other_sizes=("seed", "matched-1m"),
+          width_seeds=3, lengths=(75, 150, 300, 600, 1200, 2400, 4800, 9600, 19200), memory_lengths=(300, 1200, 4800, 19200), **WHY),
 )}
 
 CHOICES = {"pattern": ("parallel", "delay"), "conditioning": ("pooled", "prefix"), "alignment": ALIGNED,

@@ -8,40 +8,45 @@ if __name__ == "__main__":
     command.run("lib.study")
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
+from math import inf, isfinite
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, PARTS, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
+from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
 from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
-from .models.cores import LACKING, WIDER, options
+from .models.cores import CORES, LACKING, WIDER, having, options
 from .speaking.speaker import write_checkpoint
 from .training.durations import train_durations
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
+ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
+
 
 def material(study: Study) -> Speech:
     """What the study trains on and judges by."""
-    return Speech(study.phrases, study.judged, study.judged, study.voice, study.codec, study.hearing, study.hearing_steps)
+    return Speech(study.phrases, study.judged, study.tested, study.voice, study.codec, study.hearing, study.hearing_steps)
 
 
 def base(study: Study, data: Data, core: str, conditioning: str | None = None, units: str | None = None,
-         size: str | None = None, recipe: tuple[str, ...] | None = None, **fields) -> SpeechConfig:
-    """A run of the study: the headline's, where nothing else is said; a core that has not its size is of the matched one."""
+         size: str | None = None, model: dict | None = None, **fields) -> SpeechConfig:
+    """A run of the study: the headline's, where nothing else is said; a core that has not its size is of the matched one.
+    `model` are more fields of the model."""
     conditioning = conditioning or study.alignment
     if conditioning in SPREAD:
         units = units or study.units
     else:
         units = "phonemes" if conditioning in ONLY_PHONEMES else "characters"
     size = size or (study.matched if core in LACKING.get(study.speech_size, ()) else study.speech_size)
-    asked = options(study, core, size) | ({} if recipe is None else {"recipe": recipe})
-    model = model_config(data, core, conditioning, units, size=size, codebooks=study.speech_codebooks, **asked)
-    return SpeechConfig(model, **{"steps": study.speech_steps, **fields})
+    asked = {"codebooks": study.speech_codebooks, **options(study, core, size), **(model or {})}
+    return SpeechConfig(model_config(data, core, conditioning, units, size=size, **asked),
+                        **{"steps": study.speech_steps, **fields})
 
 
-def rates(study: Study, data: Data, core: str, size: str) -> list[SpeechConfig]:
-    """Short runs of equal budget, one for each learning rate."""
-    return [base(study, data, core, size=size, steps=study.rate_steps, learning_rate=rate) for rate in study.rates]
+def rates(study: Study, data: Data, core: str, size: str, rates: list[float]) -> list[SpeechConfig]:
+    """Short runs of equal budget, one for each learning rate, the least first."""
+    return [base(study, data, core, size=size, steps=study.rate_steps, learning_rate=rate) for rate in sorted(rates)]
 
 
 def rate_of(one: SpeechConfig) -> tuple[str, str]:
@@ -49,10 +54,30 @@ def rate_of(one: SpeechConfig) -> tuple[str, str]:
     return "mamba_conv" if one.model.core in WIDER else one.model.core, one.model.size
 
 
+def validation_loss(run: records.Record) -> float:
+    """The last; infinite where the run diverged."""
+    loss = run.result["validation"][-1]["loss"]
+    return loss if isfinite(loss) else inf
+
+
 def best_rate(runs: list[records.Record]) -> float:
     """The learning rate of the run with the least loss on validation."""
-    best = min(runs, key=lambda run: run.result["validation"][-1]["loss"])
-    return best.identity["config"]["learning_rate"]
+    return min(runs, key=validation_loss).identity["config"]["learning_rate"]
+
+
+def tune(study: Study, pairs: Iterable[tuple[str, str]], speech: Speech, data: Data) -> dict[tuple[str, str], float]:
+    """The learning rate of each core and size, chosen by short runs of equal budget: while the best is at an edge of those
+    tried, the next beyond it is tried too. A run that diverged is the worst. Of one rate there is no choice."""
+    tried, best = {pair: list(study.rates) for pair in pairs}, {}
+    if len(study.rates) == 1:
+        return dict.fromkeys(tried, study.rates[0])
+    for _ in range(1 if study.trial else ROUNDS):
+        asked = {(core, size): rates(study, data, core, size, chosen) for (core, size), chosen in tried.items()}
+        for (core, size), runs in run_all(asked, speech, data, None, "learning rates").items():
+            records.note(study.label, f"speech/rates/{core}/{size}", runs)
+            best[core, size] = rate = best_rate(runs)
+            tried[core, size] += [rate / 2] * (rate == min(tried[core, size])) + [rate * 2] * (rate == max(tried[core, size]))
+    return best
 
 
 def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
@@ -60,17 +85,28 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
     def one(**fields) -> SpeechConfig:
         return base(study, data, core, **{"steps": study.short_steps, **fields})
 
-    main = core in study.speech_cores
+    def those(asked: list[dict]) -> list[SpeechConfig]:
+        """The usual model, and the ones asked for that the core has; of a primary core, if there are any."""
+        fields = having(core, study.speech_size, [{}, *asked]) if primary and asked else []
+        return [one(model=model) for model in fields] if len(fields) > 1 else []
+
+    main, primary = core in study.speech_cores, core in study.speech_cores and core in PRIMARY
+    usual = CORES[core][1].get(study.speech_size)
     return {
         "headline": [one(seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)] if main else [],
+        "budget": [one(steps=steps) for steps in study.budgets] if main else [],
         "time": [one(steps=study.control_steps)] if core == "pointwise" and study.control_steps else [],
-        "strengths": [one(conditioning=c) for c in study.strengths] if main else [],
+        "strengths": [one(conditioning=c, seed=seed) for c in study.strengths for seed in range(study.strength_seeds)]
+                     if main else [],
+        "prefix": [one(conditioning="prefix", steps=study.prefix_steps)] if primary and study.prefix_steps else [],
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
+        "encoder": [one(model={"encoder": encoder}) for encoder in ("mamba_conv", "conv")] if main else [],
         "cores": [one()] if not main else [],
         "sizes": [one(size=size) for size in study.other_sizes] if core in study.cores else [],
         "widths": [one(size=study.matched, seed=seed) for seed in range(study.width_seeds)] if core in WIDTHS else [],
-        "recipe": [one(recipe=recipe, beta2=beta2, steps=study.speech_steps) for recipe, beta2 in RECIPES]
-                  if core == "transformer" else [],
+        "states": those([{"window": window} for window in study.windows] + [{"state": state} for state in study.states]),
+        "layers": those([{"layers": round(usual.layers * times)} for times in study.depths if usual]),
+        "recipe": [one(model={"recipe": recipe}, beta2=beta2) for recipe, beta2 in RECIPES] if core == "transformer" else [],
     }[name]
 
 
@@ -81,7 +117,8 @@ def run_all(groups: dict[tuple[str, str], list[SpeechConfig]], speech: Speech, d
         run = records.find("speech", identity(one, speech, data))
         return run if run and (judge is None or records.find("said", heard_identity(run, data, judge))) else None
 
-    missing = [one for configs in groups.values() for one in configs if not done(one)]
+    asked = dict.fromkeys(one for configs in groups.values() for one in configs)        # parts may share a run
+    missing = [one for one in asked if not done(one)]
     side_by_side(one_run, [(one, speech, judge is not None) for one in missing], label)
     return {key: [records.find("speech", identity(one, speech, data)) for one in configs] for key, configs in groups.items()}
 
@@ -102,15 +139,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     records.note(study.label, "recogniser", [judge.record])
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
     chosen = {(name, core): part(study, data, name, core) for name in study.parts for core in cores}
-    # strengths keep the usual rate: the headline's is found by them, and the rates are chosen there
-    tuned = {key: configs for key, configs in chosen.items() if key[0] != "strengths"}
-    pairs = dict.fromkeys(rate_of(one) for configs in tuned.values() for one in configs)
-    tried = {pair: rates(study, data, *pair) for pair in pairs}
-    best = {}
-    for (core, size), runs in run_all(tried, speech, data, None, "learning rates").items():
-        records.note(study.label, f"speech/rates/{core}/{size}", runs)
-        best[core, size] = best_rate(runs)
-    chosen |= {key: [replace(one, learning_rate=best[rate_of(one)]) for one in configs] for key, configs in tuned.items()}
+    best = tune(study, dict.fromkeys(rate_of(one) for configs in chosen.values() for one in configs), speech, data)
+    chosen = {key: [replace(one, learning_rate=best[rate_of(one)]) for one in configs] for key, configs in chosen.items()}
     for (name, core), runs in run_all(chosen, speech, data, judge, ", ".join(cores)).items():
         if not runs:
             continue
@@ -120,7 +150,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
             records.note(study.label, f"drawn/{core}", [draw_and_judge(runs[0], speech, data, judge)])
             model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
-                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in runs])
+                long = runs if study.spoken_seconds else []
+                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  train_durations(model, data))
 

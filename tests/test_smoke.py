@@ -61,15 +61,16 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     done = run_smoke(workspace, "--only", "02", "04", "05", "06", "07", "-p", "phrases", "60")
     assert done.returncode == 0, done.stderr
     kinds = {p.name: len(list(p.iterdir())) for p in (workspace / "data" / "runs").iterdir() if p.is_dir()}
-    # of each core a learning rate, the headline, a strength and phonemes; of mamba, around the headline here, one run is both
-    assert kinds["speech"] == 2 * 4 + 1 and kinds["said"] == 2 * 3 + 1
+    # of each core two learning rates, of which the better is the usual short run, the headline, a strength, letters and an encoder;
+    # of the transformer a window, other layers and six recipes too; of mamba, around the headline here, the rates alone
+    assert kinds["speech"] == 2 * 6 + 1 + 1 + 6 + 2 and kinds["said"] == 2 * 5 + 1 + 1 + 6 + 1
     assert kinds["longer"] == 2 and kinds["recogniser"] == kinds["bounds"] == 1
     folder = workspace / "figures" / "smoke"
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
     assert all((folder / f"{name}.png").exists() for name in ("speech_curves", "cost_and_quality", "against_strength", "against_seconds"))
     html = (folder / "report.html").read_text()
     for words in ("Phoneme error on sentences never heard", "a trial of the pipeline gives no verdict", "an untrained model",
-                  "recogniser/", "these parts were not run: time, sizes", "prefix: the encoded text, before the first frame"):
+                  "recogniser/", "these parts were not run: budget, time, sizes", "prefix: the encoded text, before the first frame"):
         assert words in html, words
     before = {p: p.stat().st_mtime for p in (workspace / "data" / "runs").rglob("record.json")}
     assert run_smoke(workspace, "--only", "02", "04", "-p", "phrases", "60").returncode == 0

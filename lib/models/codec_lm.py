@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ..config import ALIGNED, CONDITIONING, ONLY_PHONEMES, ModelConfig
 from .cores import SIZES, build_core
 from .linear import Linear
-from .text_encoder import MambaConvTextEncoder
+from .text_encoder import TextEncoder
 
 BINS = 1024
 START = BINS        # start of an utterance, and padding
@@ -61,12 +61,12 @@ class CodecLM(nn.Module):
             raise ValueError(f"no conditioning {config.conditioning!r}: choose one of {', '.join(CONDITIONING)}")
         self.config, self.codebooks = config, config.codebooks
         self.core = build_core(config.core, config.size, config.regime == "causal", config.recipe,
-                               config.window, config.state)
+                               config.window, config.state, config.layers)
         size = SIZES[config.size]
         if config.conditioning in ONLY_PHONEMES:
             self.text_encoder = Aligned(config.vocabulary, size.width, config.conditioning == "neighbours")
         else:
-            self.text_encoder = MambaConvTextEncoder(config.vocabulary, size.text_width, size.width)
+            self.text_encoder = TextEncoder(config.vocabulary, size.text_width, size.width, config.encoder)
         timed = config.conditioning in ALIGNED and config.conditioning != "phoneme"
         self.timing = nn.Linear(TIMING, size.width) if timed else None
         # one table of 1025 rows and one head of 1024 rows for each codebook, stored one under the other

@@ -9,6 +9,7 @@ the same, and `writers()`: the linear maps whose outputs they add to what goes t
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -195,7 +196,7 @@ LACKING = {size: tuple(name for name, (_, shapes) in CORES.items() if size not i
 
 
 def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (), window: int | None = None,
-               state: int | None = None) -> Core:
+               state: int | None = None, layers: int | None = None) -> Core:
     """The core of that name and size; one line of error where anything is unknown, or does not go together."""
     if name not in CORES:
         raise ValueError(f"no core {name!r}: choose one of {', '.join(CORES)}")
@@ -217,14 +218,50 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
     if window is not None and (window < 1 or not causal):
         raise ValueError(f"a window of {window} frames: give 1 or more, and the regime causal")
     options = Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0))
+    if layers is not None:
+        shape = with_layers(name, size, options, layers)
     core = Core(make(shape, options), width, causal, recipe)
     if window and not attends(core):
         raise ValueError(f"the core {name} has no attention, so no window: leave it out")
     return core
 
 
+def with_layers(name: str, size: str, o: Options, layers: int) -> Shape:
+    """The shape of a core of so many layers that weighs what the usual one does: its Mambas, or where it has none its
+    feed-forwards, are wider or narrower."""
+    make, shapes = CORES[name]
+    usual = shapes[size]
+
+    def shape(part: int) -> Shape:                                      # all Mambas of 16 channels a part, hidden of 4
+        return (replace(usual, layers=layers, channels={o.state: 16 * part}) if usual.channels else
+                replace(usual, layers=layers, hidden=(4 * part, 4 * part)))
+
+    def parameters(shape: Shape) -> int:
+        return sum(p.numel() for layer in make(shape, o) for p in layer.parameters())
+
+    if layers < 1 or name == "interleaved" and layers % 4:
+        raise ValueError(f"{layers} layers of the core {name}: give {'4, 8, 12, …' if name == 'interleaved' else '1 or more'}")
+    with torch.device("meta"):                                          # linear in the parts
+        one, two = (parameters(shape(parts)) for parts in (2 * layers, 4 * layers))
+        parts = round(2 * layers * (1 + (parameters(usual) - one) / (two - one)))
+    if parts < layers:
+        raise ValueError(f"{layers} layers of the core {name} have no room at size {size}: take fewer")
+    return shape(parts)
+
+
 def attends(core: Core) -> bool:
     return any(isinstance(part, Attention) for part in core.modules())
+
+
+def having(name: str, size: str, asked: list[dict]) -> list[dict]:
+    """Those of some options of a core (window, state, layers) that it has."""
+    out = []
+    with torch.device("meta"):
+        for one in asked:
+            with suppress(ValueError):
+                build_core(name, size, causal=True, **one)
+                out.append(one)
+    return out
 
 
 def options(study: Study, name: str, size: str) -> dict:
@@ -232,6 +269,5 @@ def options(study: Study, name: str, size: str) -> dict:
     state."""
     if size == "seed" or name not in CORES or size not in CORES[name][1]:   # which build_core says
         return {}
-    with torch.device("meta"):
-        window = study.window if study.window and attends(build_core(name, size, causal=True)) else None
+    window = study.window if having(name, size, [{"window": 1}]) else None
     return {"recipe": study.recipe, "window": window, "state": study.state if CORES[name][1][size].channels else None}

@@ -51,7 +51,8 @@ def predict(model: Durations, examples: list[Example]) -> tuple[Tensor, Tensor]:
 
 def train_durations(config: ModelConfig, data: Data) -> records.Record:
     """The finished predictor for the symbols and spans of a model: found or trained, in less than a minute."""
-    cut = replace(config, core="any", size="any")
+    cut = ModelConfig("any", "any", **{name: getattr(config, name) for name in (
+        "regime", "pattern", "conditioning", "codebooks", "language", "units", "alphabet")})
     what = {"model": described(cut), "data": data.digest, "settings": [STEPS, BATCH, LEARNING_RATE],
             "behaviour": _behaviour()}
     return finished("durations", what, lambda path: _train(config, data, path))

@@ -32,6 +32,8 @@ CONFIGS = [
     dict(core="transformer", size="seed", window=WINDOW),
     *(dict(core=core, size="matched-1m", recipe=RECIPE, state=state)
       for core in ("mamba", "mamba_conv", "interleaved") for state in (4, 64)),
+    *(dict(core=core, size="matched-1m", recipe=RECIPE, layers=layers)
+      for core, layers in (("transformer", 2), ("mamba", 3), ("mamba_conv", 8), ("interleaved", 8))),
 ]
 either_conditioning = pytest.mark.parametrize("conditioning", ["pooled", "prefix"])
 # parameters, and a weighted sum of what comes out, from before there was a recipe: the reference was trained so
@@ -189,6 +191,15 @@ def test_at_a_matched_size_parameters_are_the_transformers_within_one_percent(si
             for state in shapes[size].channels or [None] if size in shapes else ():
                 count = parameters(build_core(core, size, True, recipe, state=state))
                 assert count == pytest.approx(transformer, rel=0.01), (core, state)
+
+
+@pytest.mark.parametrize("core, layers", [(core, layers) for core in ("transformer", "mamba_conv", "mamba", "conv", "pointwise")
+                                          for layers in (1, 3, 8)] + [("interleaved", 8)])
+def test_a_core_of_other_layers_weighs_the_same(core, layers):
+    with torch.device("meta"):
+        usual, other = (build_core(core, "matched-1m", True, RECIPE, layers=n) for n in (None, layers))
+    assert parameters(other) == pytest.approx(parameters(usual), rel=0.01)
+    assert len(other.layers) == layers * len(usual.layers) // CORES[core][1]["matched-1m"].layers
 
 
 @pytest.mark.parametrize("core,size", SHELLED)
@@ -529,6 +540,9 @@ def test_a_cache_is_no_larger_than_its_window_and_refuses_what_it_has_no_room_fo
     *[(dict(core=core, size=size), f"the core {core} has no size {size}: choose matched-3m")
       for size in LACKING for core in LACKING[size]],
     (dict(size="matched-1m", recipe=("rmsnorm", "gelu")), "no 'gelu' in a recipe: choose from scaled_init, rmsnorm"),
+    (dict(size="matched-1m", layers=0), "0 layers of the core transformer: give 1 or more"),
+    (dict(size="matched-1m", layers=12), "12 layers of the core transformer have no room at size matched-1m: take fewer"),
+    (dict(core="interleaved", size="matched-1m", layers=6), "6 layers of the core interleaved: give 4, 8, 12"),
     (dict(recipe=("rmsnorm",)), "the size seed is as the seed had it: take a matched size for a recipe"),
     (dict(core="mamba", size="matched-1m", window=9), "the core mamba has no attention, so no window"),
     (dict(window=0), "a window of 0 frames"),

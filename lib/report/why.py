@@ -1,0 +1,107 @@
+"""Behind the answer of the study of speech: quality against the budget, the decoding state, the layers and the text encoder,
+and the text before the audio. One seed a run but for the headline's: numbers and no verdict."""
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..config import SpeechConfig, restored
+from ..models.cores import CORES
+from .figures import colour
+from .results import Report
+from .speech import runs
+
+LOSS, ERROR = "validation loss (nats per token)", "phonemes wrong, predicted durations (%)"
+
+
+def rows(report: Report, *parts: str) -> pd.DataFrame:
+    """A line for each run of these parts that was listened to, whatever parts share it: what it was, what it cost, and how
+    well it says sentences never heard, with predicted durations where its conditioning has durations."""
+    trained = {run.name: run for part in parts for run in report.speech.get(part, [])}
+    out = []
+    for name, spoken in runs(report).query("part in @parts").groupby("run", sort=False):
+        run, config = trained[name], restored(SpeechConfig, trained[name].identity["config"])
+        errors, model = dict(zip(spoken.durations, spoken.error)), config.model
+        out.append({
+            "core": model.core, "window": model.window, "state": model.state, "encoder": model.encoder, "seed": config.seed,
+            "layers": model.layers or CORES[model.core][1][model.size].layers, "steps": config.steps,
+            "frames": sum(run.result["frames"]), "minutes": sum(run.result["cpu_seconds"]) / 60,
+            "kilobytes": run.result["state_bytes"]["4800"] / 1e3, "loss": run.result["validation"][-1]["loss"],
+            "error": errors.get("predicted", errors.get("", np.nan)), "ended": spoken.ended.mean(), "run": name})
+    return pd.DataFrame(out, columns=["core", "window", "state", "encoder", "seed", "layers", "steps", "frames", "minutes",
+                                      "kilobytes", "loss", "error", "ended", "run"])
+
+
+def against_budget(report: Report) -> Figure:
+    """Validation loss at the end of runs of several lengths against their steps, the frames they saw and their processor
+    time: dots are runs, a line joins means."""
+    table, (figure, axes) = rows(report, "budget", "headline"), plt.subplots(1, 3, figsize=(13, 4), sharey=True)
+    for axis, (column, label, scale) in zip(axes, (("steps", "training steps", 1), ("frames", "million frames seen", 1e-6),
+                                                   ("minutes", "processor minutes of one thread", 1))):
+        for core, mine in table.groupby("core", sort=False):
+            axis.plot(scale * mine[column], mine.loss, ".", color=colour(core), alpha=0.5)
+            means = mine.groupby("steps")[[column, "loss"]].mean()
+            axis.plot(scale * means[column], means.loss, "-", color=colour(core), label=core)
+        axis.set(xlabel=label, xscale="log")
+    axes[0].set(ylabel=LOSS)
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def flattening(report: Report) -> list[str]:
+    """What the last doubling of the steps still brought each core: a line a core."""
+    out = []
+    for core, mine in rows(report, "budget", "headline").groupby("core", sort=False):
+        means = mine.groupby("steps").loss.mean()
+        if len(means) > 1 and means.index[-1] == 2 * means.index[-2]:
+            before, after = means.iloc[-2:]
+            out.append(f"{core}: from {means.index[-2]:,} to {means.index[-1]:,} steps the validation loss goes from {before:.3f} "
+                       f"to {after:.3f} ({100 * (after / before - 1):+.1f} %)")
+    return out
+
+
+def _variant(row) -> str:
+    """What is unusual of a run's core: "window 75", "state 4"."""
+    names = [f"{name} {value:.0f}" for name, value in (("window", row.window), ("state", row.state)) if value == value and value]
+    return ", ".join(names)
+
+
+def against_state(report: Report) -> Figure:
+    """Validation loss and phoneme error against the decoding state after 64 seconds, of each window and state."""
+    table, (figure, axes) = rows(report, "states"), plt.subplots(1, 2, figsize=(13, 4.4))
+    for axis, column, scale, label in ((axes[0], "loss", 1, LOSS), (axes[1], "error", 100, ERROR)):
+        for core, mine in table.groupby("core", sort=False):
+            mine = mine.sort_values("kilobytes")
+            axis.plot(mine.kilobytes, scale * mine[column], "o-", color=colour(core), label=core)
+            for row in mine.itertuples():
+                axis.annotate(_variant(row), (row.kilobytes, scale * getattr(row, column)), fontsize=7, xytext=(4, 4),
+                              textcoords="offset points")
+        axis.set(xlabel="decoding state after 64 seconds (kB)", ylabel=label, xscale="log")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def against_layers(report: Report) -> Figure:
+    """Validation loss and phoneme error against the number of layers, parameters equal."""
+    table, (figure, axes) = rows(report, "layers"), plt.subplots(1, 2, figsize=(13, 4))
+    for axis, column, scale, label in ((axes[0], "loss", 1, LOSS), (axes[1], "error", 100, ERROR)):
+        for core, mine in table.sort_values("layers").groupby("core", sort=False):
+            axis.plot(mine.layers, scale * mine[column], "o-", color=colour(core), label=core)
+        axis.set(xlabel="layers, as many parameters", ylabel=label)
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def encoders(report: Report) -> pd.DataFrame:
+    """Each core with each text encoder."""
+    return pd.DataFrame([{"core": row.core, "text encoder": row.encoder, "validation loss": f"{row.loss:.3f}",
+                          "phoneme error": f"{100 * row.error:.1f} %", "run": row.run}
+                         for row in rows(report, "encoder").itertuples()])
+
+
+def prefixed(report: Report) -> pd.DataFrame:
+    """Each core with the text before the audio, as codec language models have it: whether it speaks."""
+    return pd.DataFrame([{"core": row.core, "steps": f"{row.steps:,}", "CPU min": f"{row.minutes:.1f}",
+                          "validation loss": f"{row.loss:.3f}", "phoneme error": f"{100 * row.error:.1f} %",
+                          "ended by itself": f"{row.ended:.0%}", "run": row.run}
+                         for row in rows(report, "prefix").itertuples()])
