@@ -40,10 +40,10 @@ from .listening import CODES, sound_file
 BATCH = 16          # sentences said at once
 SOUNDS = 4          # sentences of a list whose sound is kept
 VALIDATION = 12     # validation sentences that are said
-DRAWN = 32          # test sentences that are said by drawing tokens
+DRAWN = 32          # test sentences that are also said with tokens drawn
 LONG_TEXTS = 4      # of the greatest length
-WAYS = {f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
-        for t in (0.7, 1.0) for aware in (False, True)}
+WAYS = {"greedy": Sampling(), **{f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
+                                 for t in (0.7, 1.0) for aware in (False, True)}}
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
 
 
 def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge) -> records.Record:
-    """What a run says of the first test sentences where tokens are drawn in each of WAYS, at predicted durations, judged."""
+    """What a run says of the first test sentences, its tokens drawn in each of WAYS, at predicted durations, judged."""
     config, durations, wanted = speech_config(run).model, predictor(run, data), data.test[:DRAWN]
     what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
             "ways": {way: described(sampling) for way, sampling in WAYS.items()}, "sentences": [p.text for p in wanted],
