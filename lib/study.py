@@ -16,7 +16,7 @@ from . import config, records
 from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
 from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from .models.cores import CORES, LACKING, WIDER, having, options
-from .speaking.speaker import write_checkpoint
+from .speaking.speaker import write_checkpoint, write_errors
 from .training.durations import train_durations
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
@@ -154,6 +154,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
                 records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  train_durations(model, data))
+                write_errors(study)
 
 
 def main() -> None:
