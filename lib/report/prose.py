@@ -222,8 +222,9 @@ def limits(report: Report) -> list[str]:
                      f"{speech[0].identity['config']['steps']:,} steps: what more data, larger models and longer training "
                      "would change is not measured; the pauses and phonemes of a text are espeak-ng's.")
         if report.longer:
-            words.append("Of the ways to make attention hold beyond the lengths it was trained on, one was tried: a window of as "
-                         "many frames. Its cost was not measured; it needs the state of one window.")
+            words.append("Of the ways to make attention hold beyond the lengths it was trained on, two were tried: a window of as "
+                         "many frames, which needs the state of no more, and to start again at each sentence. Their cost was not "
+                         "measured, and none was trained without positions.")
         if absent := [part for part in PARTS if part not in report.said]:
             words.append(f"Of the study of speech these parts were not run: {', '.join(absent)}.")
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):

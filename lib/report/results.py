@@ -37,6 +37,7 @@ class Report:
     bounds: Record | None = None            # its ceiling and its floor
     speech: dict[str, list[Record]] = field(default_factory=dict)       # part of that study -> training runs
     said: dict[str, list[Record]] = field(default_factory=dict)         # and what they said
+    drawn: list[Record] = field(default_factory=list)                   # what the first seeds said, tokens being drawn
     longer: list[Record] = field(default_factory=list)                  # texts longer than training saw
     influence: list[Record] = field(default_factory=list)               # what each core can see, by regime
     steps_speech: Record | None = None      # headline timings at its size
@@ -67,7 +68,7 @@ def read(study: Study, *needed: str) -> Report:
             report.heard |= {run.result["train"]: run for run in runs}
         elif kind in ("speech", "said"):
             getattr(report, kind).setdefault(part.split("/")[0], []).extend(runs)
-        elif kind in ("longer", "influence"):
+        elif kind in ("drawn", "longer", "influence"):
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])

@@ -64,21 +64,44 @@ def results(report: Report, part: str = "headline") -> Results:
         out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said, row.sentences))
         if row.durations == "given":
             out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
-    for row in long_texts(report).itertuples() if part == "headline" else ():
-        if row.seconds == max(report.study.spoken_seconds):
-            out.setdefault((row.core, "phoneme_error_long"), []).append(Sample(row.error, f"seed {row.seed}", row.run))
-    return out
+    return out | (long_results(report) if part == "headline" else {})
 
 
 def long_texts(report: Report) -> pd.DataFrame:
-    """A line for each seed of the headline and each length of the texts that it was given; attention that reads the last
-    frames alone is a core of its own."""
+    """A line for each seed of the headline, each length of the texts that it was given, and each way of saying them."""
+    out = []
+    for core, seed, run in _long_runs(report):
+        rows = pd.DataFrame(run.result.get("rows", []), columns=["seconds", "way", "expected", "said", "errors", "phonemes"])
+        of = {key: texts for key, texts in rows.groupby(["seconds", "way"], sort=False)}
+        lines = [{"seconds": seconds, "way": way, "texts": len(texts), "frames": texts.expected.sum(), "said": texts.said.sum(),
+                  "error": error(texts), "ceiling": error(of[seconds, "codec"])}
+                 for (seconds, way), texts in of.items() if way != "codec"]
+        lines += [{**row, "way": "window" if row["window"] else "carried"} for row in run.result.get("lengths", [])]    # of old
+        out += [{"core": core, "seed": seed, "run": run.name, **line} for line in lines]
+    return pd.DataFrame(out, columns=["core", "way", "seed", "run", "seconds", "texts", "frames", "said", "error", "ceiling"])
+
+
+def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
+    """Core, seed and record of what each seed of the headline said of long texts."""
     seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
-    return pd.DataFrame([
-        {"core": run.result["core"] + (f", window {row['window']}" if row["window"] else ""), "of": run.result["core"],
-         "seed": seeds[run.result["train"]], "run": run.name, **row}
-        for run in report.longer if run.result["train"] in seeds for row in run.result["lengths"]],
-        columns=["core", "of", "seed", "run", "seconds", "window", "texts", "frames", "said", "error", "ceiling"])
+    return [(run.result["core"], seeds[run.result["train"]], run) for run in report.longer if run.result["train"] in seeds]
+
+
+def long_results(report: Report) -> Results:
+    """Samples of phoneme error on the longest texts, each core in its best way, as "core, way". The way is the one with the
+    least error, over all seeds, on the first half of these texts, and the samples are of the others; where a record holds no
+    text by itself there are none."""
+    rows = pd.DataFrame([{"core": core, "seed": seed, "run": run.name, **row} for core, seed, run in _long_runs(report)
+                         for row in run.result.get("rows", []) if row["way"] != "codec"],
+                        columns=["core", "seed", "run", "way", "seconds", "text", "errors", "phonemes"])
+    rows = rows[rows.seconds == rows.seconds.max()]
+    first, out = rows.text < (rows.text.max() + 1) // 2, {}
+    for core, mine in rows[first].groupby("core", sort=False):
+        way = min(mine.way.unique(), key=lambda way: error(mine[mine.way == way]))
+        others = rows[~first & (rows.core == core) & (rows.way == way)]
+        out[f"{core}, {way}", "phoneme_error_long"] = [
+            Sample(error(texts), f"seed {seed}", run) for (seed, run), texts in others.groupby(["seed", "run"], sort=False)]
+    return out
 
 
 def scope(report: Report, part: str = "headline") -> str:
@@ -131,11 +154,22 @@ def comparisons(report: Report) -> list[Comparison]:
 
 
 def long_comparisons(report: Report) -> list[Comparison]:
-    """Each core against the transformer on the longest texts, and against the one with a window, adjusted together."""
-    said = list(dict.fromkeys(long_texts(report).core))
-    others = [core for core in said if core.partition(",")[0] == "transformer"]
-    pairs = [(core, other) for other in others for core in said if core not in others]
-    return compare(results(report), pairs, ("phoneme_error_long",), scope(report), report.study.trial)
+    """Each core in its best way against the transformer in its own, on the longest texts, adjusted together."""
+    samples = long_results(report)
+    said = [core for core, _ in samples]
+    pairs = [(core, other) for other in said if other.startswith("transformer,") for core in said if core != other]
+    return compare(samples, pairs, ("phoneme_error_long",), scope(report), report.study.trial)
+
+
+def long_answer(report: Report) -> list[str]:
+    """What long texts showed, in a sentence; none where no text was said in every way."""
+    samples = long_results(report)
+    if not samples:
+        return []
+    against = "; ".join(f"{c.a} against {c.b}: {brief(c)}" for c in long_comparisons(report) if c.a.startswith("mamba_conv,"))
+    return [f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4, each core in "
+            f"the way of saying them that was best on other texts: {_means(samples, 'phoneme_error_long')}."
+            + (f" {against}." if against else "")]
 
 
 def answer(report: Report) -> list[str]:
@@ -158,12 +192,7 @@ def answer(report: Report) -> list[str]:
         "sentences)." if pairs else "Nothing is compared."))
     words += [f"{a} against {b}: {'; '.join(brief(c) for c in found if (c.a, c.b) == (a, b))}."
               + (_price(report) if (a, b) == ("mamba_conv", "transformer") else "") for a, b in pairs]
-    if report.longer:
-        windowed = [c for c in long_comparisons(report) if c.a == "mamba_conv" and c.b.startswith("transformer, ")]
-        words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
-                     f"{_means(samples, 'phoneme_error_long')}. " + "".join(
-                         "With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
-                         f"{brief(c)}." for c in windowed))
+    words += long_answer(report)
     if "widths" in report.said:
         words.append(f"Does a convolution beside Mamba help? {_widths(report)}")
     return words
@@ -383,22 +412,35 @@ def cost_and_quality(report: Report) -> Figure:
     return figure
 
 
+WAYS = {"carried": "on one state through the whole text", "window": "so too, attention reading no more frames than in training",
+        "restarted": "each sentence by itself, as the speaker does"}
+LINES = {"carried": "-", "window": "--", "restarted": ":"}
+
+
+def long_notes(report: Report) -> list[str]:
+    """What each way of saying a long text is, and what it does not show."""
+    present = set(long_texts(report).way)
+    return [*(f"{way}: {words}" for way, words in WAYS.items() if way in present),
+            "Carried or with a window a text may end in the second half of its last sentence at the earliest, whatever the model "
+            "says: that it would have ended too soon is not counted there, as it is restarted and among single sentences."]
+
+
 def longer_table(report: Report) -> pd.DataFrame:
     """Phoneme error against length, mean over seeds: training heard at most 4 seconds."""
-    return pd.DataFrame([{"core": core, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
+    return pd.DataFrame([{"core": core, "way": way, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
                           "phoneme error": _share(rows.error), "after the codec": f"{100 * rows.ceiling.mean():.1f} %",
-                          "runs": ", ".join(rows.run)}
-                         for (core, seconds), rows in long_texts(report).groupby(["core", "seconds"], sort=False)])
+                          "frames said, of expected": f"{rows.said.sum() / rows.frames.sum():.0%}", "runs": ", ".join(rows.run)}
+                         for (core, way), mine in long_texts(report).groupby(["core", "way"], sort=False)
+                         for seconds, rows in mine.groupby("seconds")])
 
 
 def against_seconds(report: Report) -> Figure:
-    """Phoneme error against the length of the text: dots are seeds, a line joins their means, dashed with a window."""
+    """Phoneme error against the length of the text, a line style a way: dots are seeds, a line joins their means."""
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
-    for core, rows in table.groupby("core", sort=False):
-        shade = colour(rows.of.iloc[0])
-        axis.plot(rows.seconds, 100 * rows.error, ".", color=shade)
-        axis.plot(100 * rows.groupby("seconds").error.mean(), "-" if rows.window.isna().all() else "--", color=shade, label=core)
-    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k:", linewidth=1, label="after the codec")
+    for (core, way), rows in table.groupby(["core", "way"], sort=False):
+        axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core}, {way}")
+    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="0.9", zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
@@ -498,12 +540,13 @@ def first_seeds(report: Report) -> dict[str, Record]:
 
 
 def listening(report: Report) -> str:
-    """Players of the first test sentences, none picked: the speech, after the codec, and the first seed of every core."""
+    """Players of the first test sentences and the first hard ones, none picked: the speech, after the codec, and the first
+    seed of every core."""
     first, out = first_seeds(report), []
-    for name in dict.fromkeys(r["id"] for r in report.bounds.result["rows"]) if report.bounds else ():
+    bounds = report.bounds.result if report.bounds else {"rows": []}
+    for name, text in {row["id"]: row["text"] for row in bounds["rows"] + bounds.get("hard", [])}.items():
         if sound_file(f"{name}-speech") not in report.bounds.files:
-            break
-        text = next(r["text"] for r in report.bounds.result["rows"] if r["id"] == name)
+            continue
         sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"),
                   "after the codec": _sound(report.bounds, f"{name}-codec")}
         for core, said in first.items():
