@@ -88,8 +88,8 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.png)"
     costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.png)"
     body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told,
-                        "Which core for which use (mean and 95 % interval of each; of times median, least and most):", uses, *([spoken] if told else []), costs,
-                        *paragraphs, "\n".join(rows)])
+                        "Which core for which use (mean and 95 % interval of each; of times median, least and most):", uses,
+                        *([spoken] if told else []), costs, *paragraphs, "\n".join(rows)])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
 
