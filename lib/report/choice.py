@@ -43,7 +43,7 @@ def choice(report: Report) -> pd.DataFrame:
     out = []
     for use, metric, samples in uses(report) if not report.study.trial else ():
         at = {core: i for (core, name), of_core in samples.items()
-              if name == metric and core.partition(",")[0] in PRIMARY and (i := typical(metric, of_core))}
+              if name == metric and core.partition(" ")[0] in PRIMARY and (i := typical(metric, of_core))}
         if len(at) < 2:
             continue
         if metric in speech.HEADLINE:

@@ -99,7 +99,7 @@ def long_results(report: Report) -> Results:
     for core, mine in rows[first].groupby("core", sort=False):
         way = min(mine.way.unique(), key=lambda way: error(mine[mine.way == way]))
         others = rows[~first & (rows.core == core) & (rows.way == way)]
-        out[f"{core}, {way}", "phoneme_error_long"] = [
+        out[f"{core} ({way})", "phoneme_error_long"] = [
             Sample(error(texts), f"seed {seed}", run) for (seed, run), texts in others.groupby(["seed", "run"], sort=False)]
     return out
 
@@ -157,7 +157,7 @@ def long_comparisons(report: Report) -> list[Comparison]:
     """Each core in its best way against the transformer in its own, on the longest texts, adjusted together."""
     samples = long_results(report)
     said = [core for core, _ in samples]
-    pairs = [(core, other) for other in said if other.startswith("transformer,") for core in said if core != other]
+    pairs = [(core, other) for other in said if other.startswith("transformer ") for core in said if core != other]
     return compare(samples, pairs, ("phoneme_error_long",), scope(report), report.study.trial)
 
 
@@ -166,7 +166,7 @@ def long_answer(report: Report) -> list[str]:
     samples = long_results(report)
     if not samples:
         return []
-    against = "; ".join(f"{c.a} against {c.b}: {brief(c)}" for c in long_comparisons(report) if c.a.startswith("mamba_conv,"))
+    against = "; ".join(f"{c.a} against {c.b}: {brief(c)}" for c in long_comparisons(report) if c.a.startswith("mamba_conv "))
     return [f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4, each core in "
             f"the way of saying them that was best on other texts: {_means(samples, 'phoneme_error_long')}."
             + (f" {against}." if against else "")]
@@ -439,7 +439,7 @@ def against_seconds(report: Report) -> Figure:
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for (core, way), rows in table.groupby(["core", "way"], sort=False):
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core}, {way}")
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core} ({way})")
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="0.9", zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),

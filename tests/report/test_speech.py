@@ -151,7 +151,7 @@ def test_one_core_is_reported_alone(report, core):
     assert speech.comparisons(report) == [] and speech.long_comparisons(report) == []
     _, given, _, control, family, longer = speech.answer(report)
     assert f"{core} " in given and given.count("n = 3") == 1
-    assert (f"{core}, restarted 55.0 % (" if core == "transformer" else f"{core}, carried 85.0 % (") in longer
+    assert (f"{core} (restarted) 55.0 % (" if core == "transformer" else f"{core} (carried) 85.0 % (") in longer
     assert control.startswith("Does the task need a core? Not tested: ") and family == "Which core is better? Nothing is compared."
     assert list(speech.headline_table(report).core)[:2] == [core, "the speech itself"]
     for figure in (speech.curves(report), speech.cost_and_quality(report), speech.against_seconds(report)):
@@ -258,10 +258,10 @@ def long_record(run: records.Record, core: str, errors: dict[str, float], second
 def test_long_texts_are_compared_over_seeds_each_core_in_its_best_way(report):
     say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.4, 0.31, 0.34], "mamba": [0.6, 0.4, 0.6]})
     *_, longer = speech.answer(report)
-    assert "transformer, restarted 55.0 % (42.6 to 67.4, n = 3), mamba_conv, carried 35.0 % (" in longer and "pointwise" not in longer
-    assert "mamba_conv, carried against transformer, restarted: 20 points fewer phoneme errors on the longest texts (" in longer
+    assert "transformer (restarted) 55.0 % (42.6 to 67.4, n = 3), mamba_conv (carried) 35.0 % (" in longer and "pointwise" not in longer
+    assert "mamba_conv (carried) against transformer (restarted): 20 points fewer phoneme errors on the longest texts (" in longer
     assert {(c.a, c.b): c.outcome for c in speech.long_comparisons(report)} == {
-        ("mamba_conv, carried", "transformer, restarted"): "better", ("mamba, carried", "transformer, restarted"): "undecided"}
+        ("mamba_conv (carried)", "transformer (restarted)"): "better", ("mamba (carried)", "transformer (restarted)"): "undecided"}
     table = speech.longer_table(report)
     assert list(table.core) == ["transformer"] * 6 + ["mamba_conv"] * 4 + ["mamba"] * 4
     assert list(table.way)[::2] == ["carried", "restarted", "window", "carried", "restarted", "carried", "restarted"]
@@ -280,7 +280,7 @@ def test_the_way_of_a_long_text_is_chosen_on_other_texts_than_those_compared(rep
     runs = [run for run in report.speech["headline"] if run.identity["config"]["model"]["core"] == "mamba"]
     report.longer = [long_record(run, "mamba", {"carried": 0.1, "restarted": 0.2}, {"carried": 0.7, "restarted": 0.3}) for run in runs]
     (core, metric), = samples = speech.long_results(report)
-    assert (core, metric) == ("mamba, carried", "phoneme_error_long")
+    assert (core, metric) == ("mamba (carried)", "phoneme_error_long")
     assert [(s.value, s.pair) for s in samples[core, metric]] == [(0.7, "seed 0"), (0.7, "seed 1"), (0.7, "seed 2")]
 
 
@@ -341,9 +341,9 @@ def test_the_choice_is_the_core_that_is_better_than_all_others(report):
     say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.52, 0.4, 0.47]})
     right, longest, short_state, long_state = choice.choice(report).to_dict("records")
     assert right["take"] == "mamba_conv" and right["mamba_conv"] == "13.0 % (10.5 to 15.5)"
-    assert longest["for"].startswith("texts of 60 seconds") and "55.0" in longest["transformer, restarted"]
-    assert longest["take"] == "undecided between transformer, restarted, mamba_conv, carried, mamba, carried"
-    assert right["transformer, restarted"] == ""
+    assert longest["for"].startswith("texts of 60 seconds") and "55.0" in longest["transformer (restarted)"]
+    assert longest["take"] == "undecided between transformer (restarted), mamba_conv (carried), mamba (carried)"
+    assert right["transformer (restarted)"] == ""
     assert short_state["transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
     assert short_state["take"] == "any of transformer, mamba_conv, mamba"   # counted, and the same
     assert choice.sentences(report)[0].startswith("For sentences as long as those of training, said right: mamba_conv. transformer 23")
