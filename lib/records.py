@@ -20,7 +20,7 @@ from .config import REPOSITORY, workspace
 from .files import Damaged, file_digest, move, write_atomic
 
 REFERENCE = REPOSITORY / "figures" / "reference" / "runs"       # records of the committed study, most without files
-KEPT = ("speech", "said", "longer")     # kinds of which the record says enough: the study of speech adds to those
+KEPT = ("speech", "said", "drawn", "longer")     # kinds of which the record says enough: the study of speech adds to those
 
 
 def digest(value: object) -> str:
@@ -85,6 +85,11 @@ class Record:
     @property
     def folder(self) -> Path:
         return _found(self.name) or folder(self.kind, self.key)
+
+    @property
+    def stripped(self) -> bool:
+        """Whether this is a run of the reference that is kept without its files."""
+        return self.folder.is_relative_to(REFERENCE) and not all((self.folder / name).exists() for name in self.files)
 
     def file(self, name: str) -> Path:
         """Path of a file of this run, after checking that it is the one that was written."""

@@ -14,9 +14,9 @@ from math import inf, isfinite
 
 from . import config, records
 from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
-from .measuring.intelligibility import Judge, bounds, heard_identity, listen_to, longer
+from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from .models.cores import CORES, LACKING, WIDER, having, options
-from .speaking.speaker import write_checkpoint
+from .speaking.speaker import write_checkpoint, write_errors
 from .training.durations import train_durations
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
@@ -126,7 +126,7 @@ def run_all(groups: dict[tuple[str, str], list[SpeechConfig]], speech: Speech, d
 def one_run(config: SpeechConfig, speech: Speech, listen: bool) -> None:
     """Train one run, and listen to it where that is asked for."""
     data = load_data(speech)
-    run = train_speech(config, speech, data)
+    run = train_speech(config, speech, data, to_speak=listen)
     if listen:
         listen_to(run, speech, data, Judge.of(speech))
 
@@ -147,12 +147,14 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         records.note(study.label, f"speech/{name}/{core}", runs)
         records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
         if name == "headline":
+            records.note(study.label, f"drawn/{core}", [draw_and_judge(runs[0], speech, data, judge)])
             model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
                 long = runs if study.spoken_seconds else []
                 records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  train_durations(model, data))
+                write_errors(study)
 
 
 def main() -> None:

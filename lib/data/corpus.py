@@ -20,7 +20,7 @@ from .speech import Utterance, synthesise
 from .text import normalise
 from .tokens import Tokens, encoded, fingerprint
 
-SPLITS = ("seed", "train", "validation", "test")
+SPLITS = ("seed", "train", "validation", "test", "hard")
 LONGEST_CLIP = 4.0      # seconds: the seed's clips
 
 
@@ -29,6 +29,11 @@ class Sentence:
     id: str
     split: str
     text: str
+
+    @property
+    def category(self) -> str:
+        """What makes a sentence of the hard list hard, as its id has it: repeated, clauses, long, numbers, twister."""
+        return self.id.partition("-")[0] if self.split == "hard" else ""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .tokens import cached
 
 PAUSE = "_"
 LONGEST = int(LONGEST_CLIP * FRAME_RATE)
+HELD_OUT = ("validation", "test", "hard")       # splits that nothing is trained on
 
 
 @dataclass(frozen=True)
@@ -133,31 +134,31 @@ def guide(spans: list[Span], late: int = 0) -> tuple[np.ndarray, np.ndarray]:
             np.pad(np.concatenate(timing), ((0, late), (0, 0)), "edge").astype(np.float32))
 
 
-def texts(split: str, count: int) -> list[str]:
-    """The first `count` texts of a split, as spoken: `test` and `validation` are those of the corpus; `train` is its
+def texts(split: str, count: int, besides: Iterable[str] = ()) -> list[str]:
+    """The first `count` texts of a split, as spoken: `test`, `validation` and `hard` are those of the corpus; `train` is its
     training sentences, then by turns the grammar's and ones of coined words; `recogniser` is the latter two and `longer`
-    the grammar's alone, by other seeds."""
-    if split in ("test", "validation"):
+    the grammar's alone, by other seeds, without those of the corpus that are held out and those in `besides`."""
+    if split in HELD_OUT:
         return [normalise(s.text) for s in sentences(split)][:count]
     seed = {"train": 1, "recogniser": 2, "longer": 3}[split]
     own = [normalise(s.text) for s in sentences("train")]
     chosen = made = [normalise(text) for text in grammar.phrases(count, seed)]
     if split != "longer":
         chosen = [text for pair in zip(made, grammar.coined(own + made, count, seed)) for text in pair]
-    held_out = {normalise(s.text) for part in ("test", "validation") for s in sentences(part)}
-    return [text for text in dict.fromkeys([*(own if split == "train" else ()), *chosen]) if text not in held_out][:count]
+    left_out = {normalise(s.text) for part in HELD_OUT for s in sentences(part)}.union(besides)
+    return [text for text in dict.fromkeys([*(own if split == "train" else ()), *chosen]) if text not in left_out][:count]
 
 
-def phrases(split: str, count: int, voice: str, codec: Codec, longest: int = LONGEST) -> list[Phrase]:
-    """Those of the first `count` texts of a split that are said in `longest` frames, spoken, encoded and kept."""
-    chosen = texts(split, count)
-    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": longest, "behaviour": behaviour(voice, codec)}
+def phrases(split: str, count: int, voice: str, codec: Codec, besides: Iterable[str] = ()) -> list[Phrase]:
+    """Those of the texts of a split, as `texts` chooses them, that are said in LONGEST frames: spoken, encoded and kept."""
+    chosen = texts(split, count, besides)
+    what = {"phrases": chosen, "voice": voice, "codec": codec.identity, "longest": LONGEST, "behaviour": behaviour(voice, codec)}
 
     def make() -> bytes:
         rows, codes, bar = [], [], progress_bar(len(chosen), f"phrases, {split}", unit="phrase")
         for number, (text, speech) in enumerate(zip(chosen, synthesise(Utterance(t, voice) for t in chosen), strict=True)):
             frames = -(-len(speech.audio) // HOP)
-            if frames <= longest:
+            if frames <= LONGEST:
                 codes.append(codec.encode(speech.audio, MAX_CODEBOOKS))
                 rows.append([f"{split}-{number:04d}", text, [[g.characters, g.phonemes] for g in align(speech, text, frames)]])
             bar.update()

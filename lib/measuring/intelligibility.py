@@ -1,12 +1,13 @@
 """What a trained run says of sentences that it never heard, and how much of it is understood.
 
-Each sentence is said twice where the conditioning is aligned: with the durations that espeak-ng gave it, and with
+Each test sentence is said twice where the conditioning is aligned: with the durations that espeak-ng gave it, and with
 predicted ones. The ceiling is the codec's resynthesis of the sentence itself; the floors are an untrained model, and
 what the model said for another sentence.
 """
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from .. import records
 from ..config import ALIGNED, ModelConfig, described
 from ..data.audio import SAMPLE_RATE, flac
 from ..data.codec import FRAME_RATE, Codec, load_codec
-from ..data.phrases import LONGEST, Phrase, phrases, plan
+from ..data.corpus import sentences
+from ..data.phrases import LONGEST, Phrase, phrases, plan, texts
 from ..data.speech import Utterance, synthesise
-from ..data.text import encode
-from ..metrics.speech import edit_distance, phoneme_error, warped_distortion, warped_pitch_error
+from ..data.text import encode, normalise
+from ..metrics.speech import distribution_distance, edits, loop, phoneme_error, voiced_cents, warped_distortion, warped_pitch_error
 from ..models.attention import Attention
 from ..models.build import build
 from ..models.codec_lm import CodecLM
@@ -30,33 +32,47 @@ from ..speaking.decoding import behaviour, decode, longest_of, speak
 from ..speaking.sampling import Sampling
 from ..training.durations import load_durations, predicted_plan, train_durations
 from ..training.recogniser import Settings, load_recogniser, recognise, train_recogniser
+from ..training.recogniser import durations as heard_durations
 from ..training.speech import Data, Speech, load_speech, speech_config
+from .codec_quality import mos
 from .listening import CODES, sound_file
 
 BATCH = 16          # sentences said at once
-SOUNDS = 4          # test sentences whose sound is kept
+SOUNDS = 4          # sentences of a list whose sound is kept
 VALIDATION = 12     # validation sentences that are said
-LONG_TEXTS = 3      # of the greatest length
+DRAWN = 32          # test sentences that are also said with tokens drawn
+LONG_TEXTS = 4      # of the greatest length
+WAYS = {"greedy": Sampling(), **{f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
+                                 for t in (0.7, 1.0) for aware in (False, True)}}
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What hears: the recogniser, and the codec that makes sound of codes."""
+    """What a run is judged by: the recogniser, the codec that makes sound of codes, and the list of hard sentences."""
     record: records.Record
     recogniser: Recogniser
     codec: Codec
+    hard: list[Phrase] = field(default_factory=list)
 
     @classmethod
     def of(cls, speech: Speech) -> "Judge":
         codec = load_codec(speech.codec)
         record = train_recogniser(speech.voice, codec, Settings(speech.hearing, speech.hearing_steps))
-        return cls(record, load_recogniser(record), codec)
+        return cls(record, load_recogniser(record), codec, phrases("hard", speech.test, speech.voice, codec))
 
     def hear(self, phrase: Phrase, audio: np.ndarray, reference: np.ndarray) -> dict:
         """Errors among the phonemes that are heard, and how far the sound is from the reference's."""
         heard = recognise(self.recogniser, audio)
-        return {"phonemes": len(phrase.phonemes), "errors": edit_distance(phrase.phonemes, heard), "heard": " ".join(heard),
+        wrong = edits(phrase.phonemes, heard)
+        return {"phonemes": len(phrase.phonemes), "errors": sum(wrong), **wrong._asdict(), "heard": " ".join(heard),
+                "loop": loop(phrase.phonemes, heard),
                 "mcd_db": warped_distortion(reference, audio), "f0_cents": warped_pitch_error(reference, audio)}
+
+    def distances(self, sounds: list[np.ndarray], references: list[np.ndarray]) -> dict:
+        """How far F0 and the time from phoneme to phoneme are distributed from the references', over all sentences."""
+        f0, durations = ([np.concatenate([[], *map(measure, said)]) for said in (sounds, references)]
+                         for measure in (voiced_cents, lambda audio: heard_durations(self.recogniser, audio)))
+        return {"f0_distance_cents": distribution_distance(*f0), "duration_distance_ms": distribution_distance(*durations)}
 
 
 @cache
@@ -66,8 +82,9 @@ def hearing(codec: Codec) -> list[str]:
     one, other = codec.decode(codes), codec.decode(codes[:, ::-1])
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     low, high = (sum(np.sin(2 * np.pi * k * hertz * time) / k for k in range(1, 9)).astype(np.float32) / 4 for hertz in (120, 150))
-    measured = one.std(), warped_distortion(one, other), warped_pitch_error(low, high)
-    return [f"{x:.3g}" for x in measured] + [str(edit_distance("abcd", "bxd"))]
+    measured = (one.std(), warped_distortion(one, other), warped_pitch_error(low, high),
+                distribution_distance(voiced_cents(low), voiced_cents(high)))
+    return [f"{x:.3g}" for x in measured] + [str(n) for n in (*edits("abcdef", "bxdeff"), loop("abab", "cabababa"))]
 
 
 def references(said: Iterable[Phrase], voice: str) -> list[np.ndarray]:
@@ -75,18 +92,40 @@ def references(said: Iterable[Phrase], voice: str) -> list[np.ndarray]:
     return [speech.audio for speech in synthesise(Utterance(p.text, voice) for p in said)]
 
 
+@cache
+def _categories() -> dict[str, str]:
+    return {normalise(s.text): s.category for s in sentences("hard")}
+
+
+def category(phrase: Phrase) -> str:
+    """What makes a phrase hard: nothing, where it is not of the hard list."""
+    return _categories().get(phrase.text, "")
+
+
+def sayable(said: Iterable[Phrase], config: ModelConfig) -> list[Phrase]:
+    """Those whose phonemes a model knows, where it is told of phonemes."""
+    return [p for p in said if config.units != "phonemes"
+            or {name for group in p.groups for name, _ in group.phonemes}.issubset(config.alphabet)]
+
+
 def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None,
         sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
-    """Codes of each sentence and how it went; with `durations`, a predictor, in its time instead of espeak-ng's."""
+    """Codes of each sentence and how it went, with the frames that it should have taken; with `durations`, a predictor, in
+    its time instead of espeak-ng's."""
     config, said = model.config, []
     for group in (wanted[i:i + BATCH] for i in range(0, len(wanted), BATCH)):
         if config.conditioning in ALIGNED:
             plans = [plan(p.groups, config) for p in group]
-            said += speak(model, [[predicted_plan(durations, *p) if durations else p] for p in plans], sampling)
+            plans = [predicted_plan(durations, *p) if durations else p for p in plans]
+            said += speak(model, [[p] for p in plans], sampling)
+            expected = [sum(span.frames for span in spans) for _, spans in plans]
         else:       # one at a time: after a prefix, texts of one length alone go together
-            for p in group:
+            expected = [p.codes.shape[1] for p in group]
+            for p, frames in zip(group, expected):
                 ids = torch.tensor(encode(p.text, config.alphabet, config.language))
-                said += decode(model, [ids], [longest_of(p.codes.shape[1])], sampling)
+                said += decode(model, [ids], [longest_of(frames)], sampling)
+        for (_, went), frames in zip(said[-len(group):], expected):
+            went["expected"] = frames
     return said
 
 
@@ -99,37 +138,53 @@ def predictor(run: records.Record, data: Data) -> records.Record | None:
 def heard_identity(run: records.Record, data: Data, judge: Judge) -> dict:
     durations = predictor(run, data)
     return {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
+            "hard": [p.text for p in judge.hard],
             "behaviour": [behaviour(speech_config(run).model), *hearing(judge.codec)]}
 
 
 def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> records.Record:
-    """What a run says of the test sentences, and at given durations of the validation sentences, judged."""
+    """What a run says of the test and the hard sentences, and at given durations of the validation sentences, judged: a row
+    a sentence, and what is measured of all sentences of a pass together."""
     what = heard_identity(run, data, judge)
     if finished := records.find("said", what):
         return finished
     config, durations, model = speech_config(run), predictor(run, data), load_speech(run)
-    rows, codes, files = [], {}, {}
-    passes = [("test", "", None), ("validation", "", None)]
+    rows, passes, codes, files = [], [], {}, {}
+    lists = {"test": data.test, "validation": data.validation[:VALIDATION], "hard": sayable(judge.hard, config.model)}
+    todo = [("test", "", None), ("validation", "", None), ("hard", "", None)]
     if durations:
-        passes = [("test", "given", None), ("test", "predicted", load_durations(durations)), ("validation", "given", None)]
-    bar = progress_bar(len(passes), f"listening to {config.model.core}", unit="pass")
-    for split, name, times in passes:
-        wanted = data.test if split == "test" else data.validation[:VALIDATION]
-        for number, (phrase, sound, (said, went)) in enumerate(
-                zip(wanted, references(wanted, speech.voice), say(model, wanted, times))):
-            audio = judge.codec.decode(said)
+        predicted = load_durations(durations)
+        todo = [("test", "given", None), ("test", "predicted", predicted), ("validation", "given", None),
+                ("hard", "predicted", predicted)]
+    bar = progress_bar(len(todo), f"listening to {config.model.core}", unit="pass")
+    for split, name, times in todo:
+        kept = SOUNDS if split != "validation" else 0
+        heard, sounds, distances = judged(judge, lists[split], speech.voice, say(model, lists[split], times), kept)
+        rows += [{"split": split, "durations": name, **row} for row in heard]
+        passes.append({"split": split, "durations": name, **distances})
+        for number, (phrase, (said, audio)) in enumerate(zip(lists[split], sounds)):
             key = f"{phrase.id}-{name}" if name else phrase.id
             codes[key] = said
-            if number < SOUNDS and split == "test":
+            if number < kept:
                 files[sound_file(key)] = flac(audio)
-            rows.append({"id": phrase.id, "split": split, "durations": name, "text": phrase.text, **went,
-                         **judge.hear(phrase, audio, sound)})
         bar.update()
     bar.close()
     shuffled = shuffled_error([r for r in rows if r["split"] == "test" and r["durations"] != "predicted"], data.test)
     return records.save("said", what, {"train": run.name, "config": asdict(config), "judge": judge.record.name,
-                                       "durations": durations and durations.name, "shuffled_text": shuffled, "rows": rows},
-                        files | {CODES: save(codes)})
+                                       "durations": durations and durations.name, "shuffled_text": shuffled, "rows": rows,
+                                       "passes": passes}, files | {CODES: save(codes)})
+
+
+def judged(judge: Judge, wanted: list[Phrase], voice: str, said: list[tuple[np.ndarray, dict]],
+           kept: int) -> tuple[list[dict], list[tuple[np.ndarray, np.ndarray]], dict]:
+    """What is heard of some sentences as they were said, a row each; codes and sounds; and what is measured of all
+    together. Of the first `kept` also the quality that DistillMOS predicts, where it is installed."""
+    sounds, spoken, rows = [(codes, judge.codec.decode(codes)) for codes, _ in said], references(wanted, voice), []
+    for number, (phrase, reference, (_, audio), (_, went)) in enumerate(zip(wanted, spoken, sounds, said)):
+        quality = mos(reference, audio) if number < kept and find_spec("distillmos") else None
+        rows.append({"id": phrase.id, "category": category(phrase), "text": phrase.text,
+                     "reference_frames": phrase.codes.shape[1], **went, **judge.hear(phrase, audio, reference), "mos": quality})
+    return rows, sounds, judge.distances([audio for _, audio in sounds], spoken)
 
 
 def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
@@ -137,23 +192,48 @@ def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
     return phoneme_error([p.phonemes for p in wanted], [r["heard"].split() for r in rows[1:] + rows[:1]])
 
 
+def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge) -> records.Record:
+    """What a run says of the first test sentences, its tokens drawn in each of WAYS, at predicted durations, judged."""
+    config, durations, wanted = speech_config(run).model, predictor(run, data), data.test[:DRAWN]
+    what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
+            "ways": {way: described(sampling) for way, sampling in WAYS.items()}, "sentences": [p.text for p in wanted],
+            "behaviour": [behaviour(config, samplings=tuple(WAYS.values())), *hearing(judge.codec)]}
+    if finished := records.find("drawn", what):
+        return finished
+    model, times = load_speech(run), durations and load_durations(durations)
+    rows, passes = [], []
+    bar = progress_bar(len(WAYS), f"drawing, {config.core}", unit="way")
+    for way, sampling in WAYS.items():
+        heard, _, distances = judged(judge, wanted, speech.voice, say(model, wanted, times, sampling), SOUNDS)
+        rows += [{"way": way, **row} for row in heard]
+        passes.append({"way": way, **distances})
+        bar.update()
+    bar.close()
+    return records.save("drawn", what, {"train": run.name, "core": config.core, "rows": rows, "passes": passes})
+
+
 def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> records.Record:
-    """The ceiling and the floor on the test sentences: speech itself, the codec's round trip, an untrained model."""
+    """The ceiling and the floor on the test sentences: speech itself, the codec's round trip, an untrained model; and the
+    first two on the hard ones."""
     what = {"model": described(config), "speech": asdict(speech), "data": data.digest, "judge": judge.record.key,
-            "behaviour": [behaviour(config), *hearing(judge.codec)]}
+            "hard": [p.text for p in judge.hard], "behaviour": [behaviour(config), *hearing(judge.codec)]}
     if finished := records.find("bounds", what):
         return finished
     torch.manual_seed(0)
-    untrained = build(config).eval()
-    rows, files = [], {}
-    sound = references(data.test, speech.voice)
-    for number, (phrase, reference, (said, _)) in enumerate(zip(data.test, sound, say(untrained, data.test))):
-        for name, audio in (("speech", reference), ("codec", judge.codec.decode(phrase.codes[:config.codebooks])),
-                            ("untrained", judge.codec.decode(said))):
-            rows.append({"id": phrase.id, "what": name, "text": phrase.text, **judge.hear(phrase, audio, reference)})
-            if number < SOUNDS:
-                files[sound_file(f"{phrase.id}-{name}")] = flac(audio)
-    return records.save("bounds", what, {"rows": rows}, files)
+    floor = [codes for codes, _ in say(build(config).eval(), data.test)]
+    result, files = {}, {}
+    for name, wanted in (("rows", data.test), ("hard", judge.hard)):
+        result[name] = []
+        for number, (phrase, reference) in enumerate(zip(wanted, references(wanted, speech.voice))):
+            sounds = {"speech": reference, "codec": judge.codec.decode(phrase.codes[:config.codebooks])}
+            if name == "rows":
+                sounds["untrained"] = judge.codec.decode(floor[number])
+            for kind, audio in sounds.items():
+                result[name].append({"id": phrase.id, "category": category(phrase), "what": kind, "text": phrase.text,
+                                     **judge.hear(phrase, audio, reference)})
+                if number < SOUNDS:
+                    files[sound_file(f"{phrase.id}-{kind}")] = flac(audio)
+    return records.save("bounds", what, result, files)
 
 
 def cut(said: list[Phrase], seconds: int) -> list[list[Phrase]]:
@@ -170,36 +250,51 @@ def cut(said: list[Phrase], seconds: int) -> list[list[Phrase]]:
 
 
 def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int, ...]) -> records.Record:
-    """How much is understood of texts of so many seconds, at espeak-ng's durations: the same phrases, cut into texts of
-    each length. With attention also where it reads no more frames at once than it did in training."""
-    config = speech_config(run)
-    made = phrases("longer", LONG_TEXTS * max(lengths), speech.voice, judge.codec)     # none is as short as a second
+    """How much is understood of texts of so many seconds, at espeak-ng's durations: the same phrases, none of which training
+    saw, cut into texts of each length. A row a text and way of saying it: `carried` through it on one state; `window`, the
+    same while attention reads no more frames at once than it did in training; and `restarted` at each sentence, as the
+    speaker does. `codec` is the ceiling. Carried or with a window a text is kept from ending before its last sentence is
+    half said: what would end early is not seen there, and restarted it is."""
+    config = speech_config(run).model
+    saw = {*texts("train", speech.train), *texts("recogniser", speech.hearing)}
+    made = phrases("longer", LONG_TEXTS * max(lengths), speech.voice, judge.codec, saw)    # none is as short as a second
+    made = sayable(made, config)
     ends = np.cumsum([p.codes.shape[1] for p in made])
     made = made[:int(np.searchsorted(ends, LONG_TEXTS * max(lengths) * FRAME_RATE)) + 1]
     what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "lengths": lengths,
             "phrases": [p.text for p in made],
-            "behaviour": [*(behaviour(config.model, w) for w in (None, 5)), *hearing(judge.codec)]}
+            "behaviour": [*(behaviour(config, w) for w in (None, 5)), *hearing(judge.codec)]}
     if finished := records.find("longer", what):
         return finished
     model, rows, files = load_speech(run), [], {}
-    windows = (None, LONGEST) if any(isinstance(part, Attention) for part in model.core.modules()) else (None,)
-    bar = progress_bar(len(windows) * len(lengths), f"long texts, {config.model.core}", unit="length")
-    for window in windows:
-        for seconds in lengths:
-            texts = cut(made, seconds)
-            said = [codes for i in range(0, len(texts), BATCH) for codes, _ in speak(
-                model, [[plan(p.groups, config.model) for p in text] for text in texts[i:i + BATCH]], window=window)]
-            heard = {"error": said,
-                     "ceiling": [np.concatenate([p.codes[:config.model.codebooks] for p in text], 1) for text in texts]}
-            row = {"seconds": seconds, "window": window, "texts": len(texts),
-                   "frames": sum(p.codes.shape[1] for p in made), "said": sum(codes.shape[1] for codes in said)}
-            for name, codes in heard.items():
-                sounds = [judge.codec.decode(c) for c in codes]
-                wanted = [[phoneme for p in text for phoneme in p.phonemes] for text in texts]
-                row[name] = phoneme_error(wanted, [recognise(judge.recogniser, sound) for sound in sounds])
-                if name == "error" and seconds == max(lengths):
-                    files[f"longer{window or ''}.flac"] = flac(sounds[0])
-            rows.append(row)
-            bar.update()
+    attends = any(isinstance(part, Attention) for part in model.core.modules())
+    ways = ("carried", "restarted", *(["window"] if attends and config.window is None else []))
+    bar = progress_bar(len(ways) * len(lengths), f"long texts, {config.core}", unit="length")
+    alone = {p.id: said for p, said in zip(made, say(model, made))}     # is as it is whatever the length of its text
+    for seconds in lengths:
+        cuts = cut(made, seconds)
+        for way in ("codec", *ways):
+            if way == "codec":
+                said = [(np.concatenate([p.codes[:config.codebooks] for p in text], 1), {}) for text in cuts]
+            elif way == "restarted":
+                said = [_joined([alone[p.id] for p in text]) for text in cuts]
+            else:
+                planned = [[plan(p.groups, config) for p in text] for text in cuts]
+                said = [one for i in range(0, len(cuts), BATCH) for one in speak(
+                    model, planned[i:i + BATCH], window=LONGEST if way == "window" else None)]
+            for number, (text, (codes, went)) in enumerate(zip(cuts, said)):
+                sound, wanted = judge.codec.decode(codes), [phoneme for p in text for phoneme in p.phonemes]
+                wrong = edits(wanted, recognise(judge.recogniser, sound))
+                rows.append({"seconds": seconds, "way": way, "text": number, "phonemes": len(wanted), "errors": sum(wrong),
+                             **wrong._asdict(), "said": codes.shape[1], "expected": sum(p.codes.shape[1] for p in text),
+                             "ended": went.get("ended")})
+                if way != "codec" and not number and seconds == max(lengths):
+                    files[f"longer-{way}.flac"] = flac(sound)
+            bar.update(way != "codec")
     bar.close()
-    return records.save("longer", what, {"train": run.name, "core": config.model.core, "lengths": rows}, files)
+    return records.save("longer", what, {"train": run.name, "core": config.core, "rows": rows}, files)
+
+
+def _joined(said: list[tuple[np.ndarray, dict]]) -> tuple[np.ndarray, dict]:
+    """Sentences as one text, which ended by itself where all of them did."""
+    return np.concatenate([codes for codes, _ in said], 1), {"ended": all(went["ended"] for _, went in said)}

@@ -1,11 +1,10 @@
 """The listening run that every sound of a memorised clip in the report comes from."""
 import time
-from dataclasses import asdict
 
 from safetensors.numpy import save
 
 from .. import records
-from ..config import TrainConfig, restored
+from ..config import TrainConfig, described, restored
 from ..data.audio import flac
 from ..data.corpus import Corpus
 from ..data.tokens import Tokens
@@ -22,7 +21,7 @@ def listen(run: records.Record, tokens: list[Tokens], corpus: Corpus, frames: in
            sampling: Sampling = Sampling()) -> records.Record:
     """What a trained run says for each of `tokens`' texts: codes, sound (FLAC) where there is a codec, and figures."""
     what = {"run": run.key, "weights": run.files, "sentences": [[t.id, t.digest] for t in tokens], "frames": frames,
-            "sampling": asdict(sampling), "codec": corpus.codec.identity if corpus.codec else None,
+            "sampling": described(sampling), "codec": corpus.codec.identity if corpus.codec else None,
             "behaviour": behaviour(restored(TrainConfig, run.identity["config"]).model)}
     if finished := records.find("listen", what):
         return finished

@@ -1,5 +1,7 @@
 """What one waveform says of another: mel spectrograms, intelligibility, spectral distance, token agreement."""
 from collections.abc import Sequence
+from operator import eq
+from typing import NamedTuple
 
 import numpy as np
 import parselmouth
@@ -8,6 +10,7 @@ from pystoi import stoi as _stoi
 from scipy.fft import dct
 from scipy.signal import resample_poly, stft
 from scipy.spatial.distance import cdist
+from scipy.stats import wasserstein_distance
 
 MEL_STEP = 320 / 24_000     # seconds between the frames of log_mel
 CEPSTRAL_DB = 10 * np.sqrt(2) / np.log(10)      # dB for a Euclidean distance of cepstra (Kubichek 1993)
@@ -51,6 +54,12 @@ def _pitch(audio: np.ndarray, rate: int) -> parselmouth.Pitch:
 def pitch(audio: np.ndarray, rate: int = 24_000) -> np.ndarray:
     """F0 in Hz every 10 ms (frames,), 0 where unvoiced, by autocorrelation (Boersma 1993)."""
     return _pitch(audio, rate).selected_array["frequency"]
+
+
+def voiced_cents(audio: np.ndarray) -> np.ndarray:
+    """F0 every 10 ms where voiced (voiced frames,), in cents over 100 Hz."""
+    found = pitch(audio)
+    return 1200 * np.log2(found[found > 0] / 100)
 
 
 def pitch_error(reference: np.ndarray, other: np.ndarray) -> float | None:
@@ -134,14 +143,67 @@ def warped_pitch_error(reference: np.ndarray, other: np.ndarray, rate: int = 24_
     return _cents(*found)
 
 
+class Edits(NamedTuple):
+    """What makes one sequence the other."""
+    deletions: int
+    insertions: int
+    substitutions: int
+
+
+@njit(cache=True)
+def _edits(a: np.ndarray, b: np.ndarray) -> tuple[int, int, int]:
+    cost = np.empty((len(a) + 1, len(b) + 1), np.int64)
+    cost[:, 0], cost[0] = np.arange(len(a) + 1), np.arange(len(b) + 1)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            cost[i + 1, j + 1] = min(cost[i, j] + (a[i] != b[j]), cost[i, j + 1] + 1, cost[i + 1, j] + 1)
+    i, j = len(a), len(b)
+    deletions = insertions = substitutions = 0
+    while i or j:
+        if i and j and cost[i, j] == cost[i - 1, j - 1] + (a[i - 1] != b[j - 1]):
+            i, j = i - 1, j - 1
+            substitutions += a[i] != b[j]
+        elif i and cost[i, j] == cost[i - 1, j] + 1:
+            i -= 1
+            deletions += 1
+        else:
+            j -= 1
+            insertions += 1
+    return deletions, insertions, substitutions
+
+
+def edits(a: Sequence, b: Sequence) -> Edits:
+    """The fewest deletions from `a`, insertions and substitutions that make it `b` (Levenshtein 1966); of several such
+    alignments the one that, from the end, substitutes before it deletes and deletes before it inserts."""
+    index = {symbol: i for i, symbol in enumerate({*a, *b})}
+    return Edits(*_edits(*(np.array([index[symbol] for symbol in x], np.int64) for x in (a, b))))
+
+
 def edit_distance(a: Sequence, b: Sequence) -> int:
-    """The fewest insertions, deletions and substitutions that make one sequence the other (Levenshtein 1966)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
-    return row[-1]
+    """The fewest edits that make one sequence the other."""
+    return sum(edits(a, b))
+
+
+def longest_repeat(phonemes: Sequence[str]) -> int:
+    """The most phonemes in a row that say whole n-grams again right after the first time, n being any: 4 of a b a b a b."""
+    most = 0
+    for n in range(1, len(phonemes) // 2 + 1):
+        run = 0
+        for same in map(eq, phonemes, phonemes[n:]):
+            run = (run + 1) * same
+            most = max(most, run // n * n)
+    return most
+
+
+def loop(text: Sequence[str], heard: Sequence[str]) -> int:
+    """By how many phonemes the longest repeat that is heard is longer than the text's own."""
+    return max(0, longest_repeat(heard) - longest_repeat(text))
+
+
+def distribution_distance(a: np.ndarray, b: np.ndarray) -> float | None:
+    """1-Wasserstein distance of two samples, in their unit: by how much the values of one must move, on average, to be
+    distributed as the other's (Villani 2009); None where one is empty."""
+    return float(wasserstein_distance(a, b)) if len(a) and len(b) else None
 
 
 def phoneme_error(references: Sequence[Sequence[str]], heard: Sequence[Sequence[str]]) -> float:

@@ -39,10 +39,14 @@ class Recogniser(nn.Module):
         return self.head(self.norms[-1](x)), lengths
 
     @torch.inference_mode()
-    def read(self, mel: Tensor) -> list[str]:
-        """The phonemes of one clip (frames, bands): the likeliest class of each step, collapsed."""
+    def path(self, mel: Tensor) -> list[int]:
+        """The likeliest class of each step of one clip (frames, bands)."""
         logits, _ = self(mel[None], torch.tensor([len(mel)]))
-        return [self.phonemes[i - 1] for i in collapse(logits[0].argmax(-1).tolist())]
+        return logits[0].argmax(-1).tolist()
+
+    def read(self, mel: Tensor) -> list[str]:
+        """The phonemes of one clip (frames, bands): its path, collapsed."""
+        return [self.phonemes[i - 1] for i in collapse(self.path(mel))]
 
 
 def _masked(x: Tensor, lengths: Tensor) -> Tensor:      # (batch, frames, width)

@@ -21,7 +21,7 @@ from ..metrics.stats import (
     t_interval,
 )
 
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+REPRODUCED, NOT_REPRODUCED, BY_CONSTRUCTION = "reproduced", "not reproduced", "holds by construction"
 NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
 TRIAL = "a trial of the pipeline"       # why nothing is judged in a study that is one
 CORES = ("transformer", "mamba_conv", "mamba")
@@ -38,6 +38,7 @@ class Metric:
     better: str = "less"
     exact: bool = False             # counted, so one value is enough
     depends_on: str = ""            # why an absolute figure cannot be compared with the seed's
+    cost: bool = False              # time, memory, state or throughput, which follow size too
     margin: float = 0               # cores that differ by less are equal: a fraction of the other, or a difference
 
 
@@ -53,6 +54,7 @@ class Sample:
     pair: str       # what it shares with a sample of another core: "seed 0", "process 3"
     run: str        # the run record that it comes from
     sentences: tuple[tuple[str, int, int], ...] = ()    # id, errors and phonemes of each, where it is a share of errors
+    censored: bool = False      # never reached: it is more than `value`
 
 
 Results = dict[tuple[str, str], list[Sample]]   # (core, metric) -> samples
@@ -71,10 +73,11 @@ class Claim:
     says: float | None = None       # shares and savings as fractions
     unit: str = ""
     direction: str = "less"         # of a saving: core has less, or more, than the other
-    tolerance: float | None = None  # value, arithmetic: in the unit; tie: a fraction of the other
+    tolerance: float | None = None  # value, arithmetic: in the unit; tie, no_worse: a fraction of the other, or a difference
     expression: str = ""            # arithmetic on the seed's own numbers
     against: str = ""               # the quote that contradicts
     why: str = ""
+    by_construction: bool = False   # it holds here because the models were made so: no result
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Judgement:
     measured: str
     explanation: str
     runs: tuple[str, ...]
+    equal: "Judgement | None" = None    # of a claim on cost, where all cores have the same number of parameters
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,8 @@ class _Unfit(Exception):
 
 
 NEEDS = {"value": ("core", "metric", "says"), "saving": ("core", "than", "metric", "says"),
-         "tie": ("core", "than", "metric", "tolerance"), "arithmetic": ("expression", "says", "tolerance"),
-         "contradiction": ("against", "why"), "none": ("why",)}
+         "tie": ("core", "than", "metric", "tolerance"), "no_worse": ("core", "than", "metric", "tolerance"),
+         "arithmetic": ("expression", "says", "tolerance"), "contradiction": ("against", "why"), "none": ("why",)}
 
 
 def load_claims(entries: Sequence[dict] = DATA["claim"]) -> list[Claim]:
@@ -154,11 +158,14 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
     value: the whole t interval lies within says +- tolerance (what is counted: within 1 %); an absolute figure that
     depends on more than the model is shown but not comparable.
     saving: the paired interval excludes 0 in the claimed direction and reaches half of what is said.
-    tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie.
+    tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie. no_worse: of that the worse
+    side alone counts.
     arithmetic: contradicts itself where the seed's own numbers do not give what it says; where they do, the claim
     only repeats them.
-    One run of a core gives no verdict, except on what is counted; results that are missing, not finite or of no ratio are
-    not comparable, and in a trial of the pipeline nothing is.
+    A level that a core never reached is more than the steps it had, and is judged where that suffices (`_by_bound`).
+    What holds because the models were made so is called that and not reproduced. One run of a core gives no verdict, except
+    on what is counted; results that are missing, not finite or of no ratio are not comparable, and in a trial of the
+    pipeline nothing is.
     """
     measured, runs, reason = "", (), ""
     verdict = CONTRADICTS if claim.kind == "contradiction" else NOT_COMPARABLE
@@ -171,9 +178,11 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
             verdict, reason = CONTRADICTS, f"Its own numbers give {value:.4g}, and it says {claim.says:.4g}."
     elif claim.kind != "none":
         try:
-            m = _measure(results, claim.metric, claim.core, claim.than)
+            m = _measure(results, claim.metric, claim.core, claim.than, bounds=True)
             measured, runs = f"{m.amount} {m.bracket}{m.means}", m.runs
             verdict, reason = _verdict(claim, m)
+            if claim.by_construction and verdict == REPRODUCED:
+                verdict = BY_CONSTRUCTION
             reason += f" Measured on {scope}."
         except _Unfit as unfit:
             reason = f"{unfit}."
@@ -189,30 +198,63 @@ def _verdict(claim: Claim, m: "_Measured") -> tuple[str, str]:
     if claim.says:
         way = f" {getattr(metric, claim.direction)}" if relative else ""
         said = f"The report says {_text(metric, relative, claim.says)}{way}."
-    if claim.kind == "tie":
-        said = "The report calls them equal."
+    if claim.kind in ("tie", "no_worse"):
+        said = "The report calls them equal." if claim.kind == "tie" else "The report calls it no worse."
     if claim.kind == "value" and metric.depends_on:
         return NOT_COMPARABLE, f"{said} An absolute figure depends on {metric.depends_on}."
     if i.n < 2 and not metric.exact:
         return NOT_COMPARABLE, f"{said} One {m.pair} gives no verdict."
+    verdict, reason = _by_interval(claim, m)
+    if m.bound:
+        verdict, reason = _by_bound(claim, m, verdict)
+    return verdict, f"{said} {reason}"
+
+
+def _by_interval(claim: Claim, m: "_Measured") -> tuple[str, str]:
+    """What the interval says of a claim, and why."""
+    metric, i, relative = METRICS[claim.metric], m.interval, claim.kind != "value"
     if claim.kind == "saving":
         low, high = (i.low, i.high) if claim.direction == "less" else (-i.high, -i.low)
         if low <= 0 <= high:
-            return NOT_REPRODUCED, f"{said} Not separated: the interval includes 0."
+            return NOT_REPRODUCED, "Not separated: the interval includes 0."
         if high < 0:
-            return NOT_REPRODUCED, f"{said} Separated, but the other way."
+            return NOT_REPRODUCED, "Separated, but the other way."
         if high < claim.says / 2:
-            return NOT_REPRODUCED, f"{said} Separated, but by less than half of that."
-        return REPRODUCED, f"{said} {'Counted' if metric.exact else 'Separated'}" + (
-            ", and at least half of that." if claim.says else ".")
-    centre = 0.0 if claim.kind == "tie" else claim.says
-    margin = centre / 100 if claim.tolerance is None else claim.tolerance
-    low, high = _possible(metric, relative, centre - margin, centre + margin)
-    allowed = f"Allowed is {_text(metric, relative, low, high)}"
+            return NOT_REPRODUCED, "Separated, but by less than half of that."
+        return REPRODUCED, f"{'Counted' if metric.exact else 'Separated'}{', and at least half of that' * bool(claim.says)}."
+    low, high = _allowed(claim)
+    allowed = _text(metric, relative, low, high)
+    if claim.kind == "no_worse":
+        margin, word = (-low, metric.more) if np.isinf(high) else (high, metric.less)
+        allowed = f"at most {_text(metric, relative, margin)} {word}"
     if low <= i.low and i.high <= high:
-        return REPRODUCED, f"{said} {allowed}: it holds."
+        return REPRODUCED, f"Allowed is {allowed}: it holds."
     outside = i.high < low or i.low > high
-    return NOT_REPRODUCED, f"{said} {allowed}: {'it does not hold' if outside else 'the interval reaches beyond'}."
+    return NOT_REPRODUCED, f"Allowed is {allowed}: {'it does not hold' if outside else 'the interval reaches beyond'}."
+
+
+def _allowed(claim: Claim) -> tuple[float, float]:
+    """Between what a value, or how much less a core has than the other, may lie."""
+    metric, centre = METRICS[claim.metric], claim.says if claim.kind == "value" else 0.0
+    if claim.kind == "saving":
+        return (0.0, np.inf) if claim.direction == "less" else (-np.inf, 0.0)
+    margin = centre / 100 if claim.tolerance is None else claim.tolerance
+    if claim.kind == "no_worse":
+        return (-margin, np.inf) if metric.better == "less" else (-np.inf, margin)
+    return tuple(_possible(metric, claim.kind != "value", centre - margin, centre + margin))
+
+
+def _by_bound(claim: Claim, m: "_Measured", verdict: str) -> tuple[str, str]:
+    """What may be said where the values that are not known enter as their bounds, and give `verdict`. A claim is not
+    reproduced where that mean already lies beyond what is allowed, and the true one farther. A saving is reproduced where
+    it is so counted up to the bound: the true one is greater. Anything else is left open."""
+    mean, (low, high) = m.interval.mean, _allowed(claim)
+    if m.bound == "least" and mean >= high or m.bound == "most" and mean <= low:
+        return NOT_REPRODUCED, "The bound suffices: it does not hold, however many more it would take."
+    greater = "least" if claim.direction == "less" else "most"
+    if claim.kind == "saving" and m.bound == greater and verdict == REPRODUCED:
+        return REPRODUCED, "The bound suffices: it holds, however many more the other would take."
+    return NOT_COMPARABLE, "The bound does not suffice: longer runs would decide."
 
 
 @dataclass(frozen=True)
@@ -224,10 +266,12 @@ class _Measured:
     means: str              # ": 10.2 ms against 17.2 ms"
     pair: str               # what is repeated: "seed", "process"
     runs: tuple[str, ...]
+    bound: str = ""         # where values are censored, the true mean is more ("least") or less ("most"), or not known ("none")
 
 
-def _measure(results: Results, name: str, core: str, than: str = "") -> _Measured:
-    """The value of a core, or how much less it has than another over their pairs, none left out in silence."""
+def _measure(results: Results, name: str, core: str, than: str = "", bounds: bool = False) -> _Measured:
+    """The value of a core, or how much less it has than another over their pairs, none left out in silence. Censored values
+    are measured only where `bounds` will do, and enter as theirs."""
     metric, groups = METRICS[name], []
     for c in filter(None, (core, than)):
         samples = results.get((c, name), [])
@@ -238,6 +282,10 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
             raise _Unfit(f"Two values of {name} of {c} have the same pair")
         if odd := [s.pair for s in samples if not np.isfinite(s.value)]:
             raise _Unfit(f"Not a finite number: {name} of {c} in {', '.join(odd)}")
+    never = {c: [s for s in group.values() if s.censored] for c, group in zip((core, than), groups)}
+    if any(never.values()) and not bounds:
+        raise _Unfit("Never reached: " + ", ".join(f"{name} of {c} in {s.pair} (> {_text(metric, False, s.value)})"
+                                                   for c, cut in never.items() for s in cut))
     if odd := groups[0].keys() ^ groups[-1].keys():
         raise _Unfit(f"Not measured: {name} of both {core} and {than} in {', '.join(sorted(odd))}")
     below = zip((core, than), groups, (operator.lt, operator.le)) if than and not metric.by_difference else ()
@@ -252,16 +300,22 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
         ours, base = values
         i = paired_difference(base, ours) if metric.by_difference else paired_saving(base, ours)
         p = paired_p(base, ours) if metric.by_difference else paired_p(np.ones(i.n), ours / base)
-        means = ": " + " against ".join(_text(metric, False, v.mean()) for v in values)
+        means = ": " + " against ".join(f"{'> ' * bool(never[c])}{_text(metric, False, v.mean())}"
+                                        for c, v in zip((core, than), values))
     if metric.exact:
         i = Interval(i.mean, i.mean, i.mean, i.n)
     amount, span = _amount(metric, bool(than), i)
     pair = next(iter(groups[0])).rsplit(" ", 1)[0]
-    bracket = f"(one {pair}, no interval)"
-    if i.n > 1:
-        bracket = f"(95 % interval {span}, n = {i.n} {pair}{'es' if pair.endswith('s') else 's'})"
+    pairs = f"{pair}{'es' if pair.endswith('s') else 's'}"
+    bracket = f"(95 % interval {span}, n = {i.n} {pairs})" if i.n > 1 else f"(one {pair}, no interval)"
+    bound = ""
+    if any(never.values()):
+        bound = "none" if than and never[core] and never[than] else "most" if than and never[core] else "least"
+        times = [f"{c} never in {len(cut)} of {i.n} {pairs}" for c, cut in never.items() if cut]
+        bracket, more = f"({'; '.join(times)})", "more" if (bound == "least") == (i.mean >= 0) else "less"
+        amount = f"> {amount}" if not than else "not known" if bound == "none" else f"{more} than {amount}"
     return _Measured(i, p, amount, "(counted)" if metric.exact else bracket, means, pair,
-                     tuple(dict.fromkeys(s.run for group in groups for s in group.values())))
+                     tuple(dict.fromkeys(s.run for group in groups for s in group.values())), bound)
 
 
 def _amount(metric: Metric, relative: bool, i: Interval) -> tuple[str, str]:
@@ -285,7 +339,7 @@ def _text(metric: Metric, relative: bool, *values: float) -> str:
     elif relative:
         numbers = [f"{v:.2g}" for v in values]
     else:
-        numbers = [f"{v:,.0f}" if metric.exact or v >= 1000 else f"{v:.4g}" for v in values]
+        numbers = [f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in values]
     return f"{' to '.join(numbers)} {unit}".strip()
 
 

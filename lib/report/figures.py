@@ -88,6 +88,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
         axis.set(xlabel="frames (75 a second)", title=title)
     if memory:
         for core, rows in memory.result["cores"].items():
+            rows = sorted(rows, key=lambda r: r["frames"])
             axes[2].plot([r["frames"] for r in rows], [r["train_peak"] / 1e6 for r in rows], "o-", color=colour(core),
                          label=f"{core}, training")
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),

@@ -8,17 +8,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..config import CONDITIONING, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, restored
+from ..config import CONDITIONING, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, restored
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
 from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, brief, compare, tabled, typical
+from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, tabled, typical
 from .figures import colour
 from .listening import players
-from .prose import device, matched
-from .results import Report, medians
+from .prose import device, implementations
+from .results import Report, medians, step_samples
 
 HEADLINE = ("phoneme_error_predicted", "held_out_loss")
 
@@ -64,29 +64,58 @@ def results(report: Report, part: str = "headline") -> Results:
         out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said, row.sentences))
         if row.durations == "given":
             out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
-    for row in long_texts(report).itertuples() if part == "headline" else ():
-        if row.seconds == max(report.study.spoken_seconds):
-            out.setdefault((row.core, "phoneme_error_long"), []).append(Sample(row.error, f"seed {row.seed}", row.run))
-    return out
+    return out | (long_results(report) if part == "headline" else {})
 
 
 def long_texts(report: Report) -> pd.DataFrame:
-    """A line for each seed of the headline and each length of the texts that it was given; attention that reads the last
-    frames alone is a core of its own."""
+    """A line for each seed of the headline, each length of the texts that it was given, and each way of saying them."""
+    out = []
+    for core, seed, run in _long_runs(report):
+        rows = pd.DataFrame(run.result.get("rows", []), columns=["seconds", "way", "expected", "said", "errors", "phonemes"])
+        of = {key: texts for key, texts in rows.groupby(["seconds", "way"], sort=False)}
+        lines = [{"seconds": seconds, "way": way, "texts": len(texts), "frames": texts.expected.sum(), "said": texts.said.sum(),
+                  "error": error(texts), "ceiling": error(of[seconds, "codec"])}
+                 for (seconds, way), texts in of.items() if way != "codec"]
+        lines += [{**row, "way": "window" if row["window"] else "carried"} for row in run.result.get("lengths", [])]    # of old
+        out += [{"core": core, "seed": seed, "run": run.name, **line} for line in lines]
+    return pd.DataFrame(out, columns=["core", "way", "seed", "run", "seconds", "texts", "frames", "said", "error", "ceiling"])
+
+
+def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
+    """Core, seed and record of what each seed of the headline said of long texts."""
     seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
-    return pd.DataFrame([
-        {"core": run.result["core"] + (f", window {row['window']}" if row["window"] else ""), "of": run.result["core"],
-         "seed": seeds[run.result["train"]], "run": run.name, **row}
-        for run in report.longer if run.result["train"] in seeds for row in run.result["lengths"]],
-        columns=["core", "of", "seed", "run", "seconds", "window", "texts", "frames", "said", "error", "ceiling"])
+    return [(run.result["core"], seeds[run.result["train"]], run) for run in report.longer if run.result["train"] in seeds]
+
+
+def long_results(report: Report) -> Results:
+    """Samples of phoneme error on the longest texts, each core in its best way, as "core, way". The way is the one with the
+    least error, over all seeds, on the first half of these texts, and the samples are of the others; where a record holds no
+    text by itself there are none."""
+    rows = pd.DataFrame([{"core": core, "seed": seed, "run": run.name, **row} for core, seed, run in _long_runs(report)
+                         for row in run.result.get("rows", []) if row["way"] != "codec"],
+                        columns=["core", "seed", "run", "way", "seconds", "text", "errors", "phonemes"])
+    rows = rows[rows.seconds == rows.seconds.max()]
+    first, out = rows.text < (rows.text.max() + 1) // 2, {}
+    for core, mine in rows[first].groupby("core", sort=False):
+        way = min(mine.way.unique(), key=lambda way: error(mine[mine.way == way]))
+        others = rows[~first & (rows.core == core) & (rows.way == way)]
+        out[f"{core}, {way}", "phoneme_error_long"] = [
+            Sample(error(texts), f"seed {seed}", run) for (seed, run), texts in others.groupby(["seed", "run"], sort=False)]
+    return out
 
 
 def scope(report: Report, part: str = "headline") -> str:
     """What the verdicts on speech are limited to."""
     run = report.speech[part][0]
     config = run.identity["config"]
-    return (f"{run.result['train_frames'] / FRAME_RATE / 60:.0f} minutes of one voice, size {config['model']['size']}, "
-            f"{config['steps']:,} steps, conditioning {config['model']['conditioning']}")
+    return (f"{_trained_on(run)}, size {config['model']['size']}, {config['steps']:,} steps, conditioning "
+            f"{config['model']['conditioning']}")
+
+
+def _trained_on(run: Record) -> str:
+    """How much speech a run heard, frames summed over its steps, and of how much."""
+    pool, heard = (frames / FRAME_RATE / 60 for frames in (run.result["train_frames"], sum(run.result["frames"])))
+    return f"{heard:.0f} minutes of one voice heard in training, {heard / pool:.2f} times the pool of {pool:.0f} minutes"
 
 
 def protocol(report: Report) -> str:
@@ -95,12 +124,17 @@ def protocol(report: Report) -> str:
     config, e = run.identity["config"], run.environment
     model = config["model"]
     device = f"{e['cores']} CPU cores, a run a core" if e["device"] == "cpu" else e["device"]
-    heard = report.recogniser.result["test"]["error"]
+    heard = report.recogniser.result["test"]
+    wrong = f"{heard['error']['speech']:.1%} on {len(heard['sentences'])} sentences of its own"
+    if report.bounds:
+        said = dict(list(pd.DataFrame(report.bounds.result["rows"]).groupby("what")))
+        wrong += (f", on the {len(said['speech'])} that the cores say {error(said['speech']):.1%}, after the codec "
+                  f"{error(said['codec']):.1%}")
     return (f"The study of speech: {report.corpus.result['speech']}, {run.result['phrases']:,} phrases of one voice, each of at "
             f"most 4 seconds; {run.result['core_parameters'] / 1e6:.1f} million parameters a core; {model['codebooks']} codebooks, "
-            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases; conditioning "
-            f"{model['conditioning']}, {model['units']}; greedy decoding; {device}. The recogniser gets {heard['speech']:.1%} of "
-            f"the phonemes of the speech itself wrong.")
+            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases: "
+            f"{_trained_on(run)}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. Of the "
+            f"phonemes of the speech itself the recogniser gets wrong: {wrong}.")
 
 
 def gate(report: Report) -> list[Comparison]:
@@ -120,11 +154,22 @@ def comparisons(report: Report) -> list[Comparison]:
 
 
 def long_comparisons(report: Report) -> list[Comparison]:
-    """Each core against the transformer on the longest texts, and against the one with a window, adjusted together."""
-    said = list(dict.fromkeys(long_texts(report).core))
-    others = [core for core in said if core.partition(",")[0] == "transformer"]
-    pairs = [(core, other) for other in others for core in said if core not in others]
-    return compare(results(report), pairs, ("phoneme_error_long",), scope(report), report.study.trial)
+    """Each core in its best way against the transformer in its own, on the longest texts, adjusted together."""
+    samples = long_results(report)
+    said = [core for core, _ in samples]
+    pairs = [(core, other) for other in said if other.startswith("transformer,") for core in said if core != other]
+    return compare(samples, pairs, ("phoneme_error_long",), scope(report), report.study.trial)
+
+
+def long_answer(report: Report) -> list[str]:
+    """What long texts showed, in a sentence; none where no text was said in every way."""
+    samples = long_results(report)
+    if not samples:
+        return []
+    against = "; ".join(f"{c.a} against {c.b}: {brief(c)}" for c in long_comparisons(report) if c.a.startswith("mamba_conv,"))
+    return [f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4, each core in "
+            f"the way of saying them that was best on other texts: {_means(samples, 'phoneme_error_long')}."
+            + (f" {against}." if against else "")]
 
 
 def answer(report: Report) -> list[str]:
@@ -147,12 +192,7 @@ def answer(report: Report) -> list[str]:
         "sentences)." if pairs else "Nothing is compared."))
     words += [f"{a} against {b}: {'; '.join(brief(c) for c in found if (c.a, c.b) == (a, b))}."
               + (_price(report) if (a, b) == ("mamba_conv", "transformer") else "") for a, b in pairs]
-    if report.longer:
-        windowed = [c for c in long_comparisons(report) if c.a == "mamba_conv" and c.b.startswith("transformer, ")]
-        words.append(f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4: "
-                     f"{_means(samples, 'phoneme_error_long')}. " + "".join(
-                         "With a window, the transformer reads no more frames at once than in training; mamba_conv against it: "
-                         f"{brief(c)}." for c in windowed))
+    words += long_answer(report)
     if "widths" in report.said:
         words.append(f"Does a convolution beside Mamba help? {_widths(report)}")
     return words
@@ -192,13 +232,23 @@ def simulated(report: Report, studies: int = 100) -> list[str]:
 
 
 def _price(report: Report) -> str:
-    """What the hybrid costs beside the transformer, parameters equal."""
-    run = report.steps_matched
-    found = [c for c in matched(report) if not METRICS[c.metric].exact] if run else []
+    """What the hybrid costs beside the transformer: the very models whose quality is compared, and their very runs."""
+    trained = runs(report)
+    trained = trained[trained.part == "headline"].drop_duplicates("run")
+    samples: Results = {}
+    for row in trained.itertuples():
+        samples.setdefault((row.core, "speech_cpu_min"), []).append(Sample(row.cpu_s / 60, f"seed {row.seed}", row.run))
+    price, timed = "Its price, the training of these runs", report.steps_speech
+    models = {restored(ModelConfig, run.identity["config"]["model"]) for run in report.speech["headline"]}
+    if timed and models <= {restored(ModelConfig, described) for described in timed.identity["configs"]}:
+        samples |= step_samples(timed)
+        price += f" and one utterance of {report.study.frames} frames on {device(timed)}"
+    found = headline(samples, metrics=("speech_cpu_min", "step_ms", "decode_ms"), trial=report.study.trial)
+    found = [c for c in found if c.interval is not None]
     if not found:
         return ""
-    return (f" Its cost at size {run.result['size']} and {report.study.frames} frames, on {device(run)}: "
-            + "; ".join(map(brief, found)) + ".")
+    return (f" {price}: {'; '.join(map(brief, found))}. "
+            + implementations(report.bench, found[0].a, found[0].b, trained["size"].iloc[0]))
 
 
 def _share(values: ArrayLike) -> str:
@@ -362,22 +412,35 @@ def cost_and_quality(report: Report) -> Figure:
     return figure
 
 
+WAYS = {"carried": "on one state through the whole text", "window": "so too, attention reading no more frames than in training",
+        "restarted": "each sentence by itself, as the speaker does"}
+LINES = {"carried": "-", "window": "--", "restarted": ":"}
+
+
+def long_notes(report: Report) -> list[str]:
+    """What each way of saying a long text is, and what it does not show."""
+    present = set(long_texts(report).way)
+    return [*(f"{way}: {words}" for way, words in WAYS.items() if way in present),
+            "Carried or with a window a text may end in the second half of its last sentence at the earliest, whatever the model "
+            "says: that it would have ended too soon is not counted there, as it is restarted and among single sentences."]
+
+
 def longer_table(report: Report) -> pd.DataFrame:
     """Phoneme error against length, mean over seeds: training heard at most 4 seconds."""
-    return pd.DataFrame([{"core": core, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
+    return pd.DataFrame([{"core": core, "way": way, "seconds": f"{seconds:.0f}", "texts": rows.texts.iloc[0],
                           "phoneme error": _share(rows.error), "after the codec": f"{100 * rows.ceiling.mean():.1f} %",
-                          "runs": ", ".join(rows.run)}
-                         for (core, seconds), rows in long_texts(report).groupby(["core", "seconds"], sort=False)])
+                          "frames said, of expected": f"{rows.said.sum() / rows.frames.sum():.0%}", "runs": ", ".join(rows.run)}
+                         for (core, way), mine in long_texts(report).groupby(["core", "way"], sort=False)
+                         for seconds, rows in mine.groupby("seconds")])
 
 
 def against_seconds(report: Report) -> Figure:
-    """Phoneme error against the length of the text: dots are seeds, a line joins their means, dashed with a window."""
+    """Phoneme error against the length of the text, a line style a way: dots are seeds, a line joins their means."""
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
-    for core, rows in table.groupby("core", sort=False):
-        shade = colour(rows.of.iloc[0])
-        axis.plot(rows.seconds, 100 * rows.error, ".", color=shade)
-        axis.plot(100 * rows.groupby("seconds").error.mean(), "-" if rows.window.isna().all() else "--", color=shade, label=core)
-    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k:", linewidth=1, label="after the codec")
+    for (core, way), rows in table.groupby(["core", "way"], sort=False):
+        axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core}, {way}")
+    axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="0.9", zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
@@ -477,12 +540,13 @@ def first_seeds(report: Report) -> dict[str, Record]:
 
 
 def listening(report: Report) -> str:
-    """Players of the first test sentences, none picked: the speech, after the codec, and the first seed of every core."""
+    """Players of the first test sentences and the first hard ones, none picked: the speech, after the codec, and the first
+    seed of every core."""
     first, out = first_seeds(report), []
-    for name in dict.fromkeys(r["id"] for r in report.bounds.result["rows"]) if report.bounds else ():
+    bounds = report.bounds.result if report.bounds else {"rows": []}
+    for name, text in {row["id"]: row["text"] for row in bounds["rows"] + bounds.get("hard", [])}.items():
         if sound_file(f"{name}-speech") not in report.bounds.files:
-            break
-        text = next(r["text"] for r in report.bounds.result["rows"] if r["id"] == name)
+            continue
         sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"),
                   "after the codec": _sound(report.bounds, f"{name}-codec")}
         for core, said in first.items():

@@ -39,8 +39,9 @@ def longest_of(frames: int) -> int:
 def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling(),
           window: int | None = None) -> list[tuple[np.ndarray, dict]]:
     """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
-    training; the core goes through all of them, attention reading the last `window` frames where that is given. It ends
-    by itself within the second half of the last, at the latest where `longest_of` has it."""
+    training; the core goes through all of them, attention reading the last `window` frames where that is given. A text of
+    several sentences is kept from ending before the second half of the last, however sure the model is that it is done;
+    it ends at the latest where `longest_of` has it."""
     device = model.offsets.device
 
     def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
@@ -81,7 +82,7 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
         else:
             logits, end = model(codes[:, :, 1:t + 2], ids)              # the last of these frames is still to come
             logits, end = logits[:, :, -1], end[:, -1]
-        codes[:, :, t + 1] = torch.stack([draw(*row) for row in zip(logits, repeat(sampling), generators)])
+        codes[:, :, t + 1] = torch.stack([draw(*row) for row in zip(logits, repeat(sampling), generators, codes[:, :, :t + 1])])
         if t < delayed:
             codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
             continue
@@ -101,21 +102,25 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
     return results
 
 
+USUAL = Sampling(), Sampling(0.8, 50, 0.95)
+
+
 @cache
-def behaviour(config: ModelConfig, window: int | None = None) -> str:
+def behaviour(config: ModelConfig, window: int | None = None, samplings: tuple[Sampling, ...] = USUAL) -> str:
     """What an untrained model of a configuration says in float64, greedy and sampled: a digest, kept for as long as no
     source of models and speaking says anything else."""
-    what = {"says": described(config), "window": window, "torch": torch.__version__,
+    what = {"says": described(config), "window": window, "samplings": [described(s) for s in samplings],
+            "torch": torch.__version__,
             "code": records.code_digest("models/*.py", "speaking/*.py", "data/phrases.py", "data/tokens.py")}
-    return cached(what, lambda: _behaviour(config, window).encode()).decode()
+    return cached(what, lambda: _behaviour(config, window, samplings).encode()).decode()
 
 
-def _behaviour(config: ModelConfig, window: int | None) -> str:
+def _behaviour(config: ModelConfig, window: int | None, samplings: tuple[Sampling, ...]) -> str:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = CodecLM(config).double().eval()
     ids, said = [i % config.vocabulary for i in range(7)], []
-    for sampling in (Sampling(), Sampling(0.8, 50, 0.95)):
+    for sampling in samplings:
         if config.conditioning in ALIGNED:
             sentence = ids, [Span(3, 6), Span(4, 7)]
             said += speak(model, [[sentence, sentence], [sentence]], sampling, window)

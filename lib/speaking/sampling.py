@@ -1,27 +1,34 @@
 """How a token is drawn from its logits."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..models.codec_lm import BINS
 
+WINDOW, SHARE = 10, 0.1     # frames in which repetitions are counted, and the share of them that is not yet too much
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn: greedy at temperature 0; else among the `top_k` likeliest, and the fewest that hold `top_p`."""
+    """How a token is drawn: greedy at temperature 0; else among the `top_k` likeliest, and the fewest that hold `top_p`.
+    Repetition-aware, one that is too frequent among the last is drawn again, from the whole distribution."""
     temperature: float = 0.0
     top_k: int = BINS
     top_p: float = 1.0
     seed: int = 0
+    repetition_aware: bool = field(default=False, metadata={"before": False})
 
     def __post_init__(self):
-        if not self.temperature >= 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1:
-            raise ValueError(f"{self}: temperature is at least 0, top_k 1 to {BINS}, top_p above 0 and at most 1")
+        if not self.temperature >= 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1 or (
+                self.repetition_aware and self.temperature == 0):
+            raise ValueError(f"{self}: temperature is at least 0, and above it to be repetition-aware, top_k 1 to {BINS}, top_p "
+                             "above 0 and at most 1")
 
 
-def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """Tokens (…) from logits (…, bins). Nucleus sampling after Holtzman et al. 2020."""
+def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator, said: Tensor | None = None) -> Tensor:
+    """Tokens (…) from logits (…, bins), after the tokens `said` (…, frames). Nucleus sampling after Holtzman et al. 2020,
+    repetition-aware after Chen et al. 2024 (VALL-E 2, section 4)."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
     logits = logits.cpu()                                               # the generator's device: same draws everywhere
@@ -29,5 +36,13 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
     p = sorted_logits.softmax(-1)
     p[..., sampling.top_k:] = 0
     p[p.cumsum(-1) - p >= sampling.top_p] = 0                           # the likeliest always stays
-    chosen = torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(*p.shape[:-1], 1)
-    return tokens.gather(-1, chosen)[..., 0]
+    drawn = tokens.gather(-1, _multinomial(p, generator)[..., None])[..., 0]
+    if not sampling.repetition_aware:
+        return drawn
+    often = (said[..., -WINDOW:].cpu() == drawn[..., None]).sum(-1) > SHARE * WINDOW
+    return torch.where(often, _multinomial(logits.softmax(-1), generator), drawn)
+
+
+def _multinomial(p: Tensor, generator: torch.Generator) -> Tensor:
+    """Indices (…) drawn with weights (…, bins)."""
+    return torch.multinomial(p.flatten(0, -2), 1, generator=generator).view(p.shape[:-1])

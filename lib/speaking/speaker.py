@@ -130,6 +130,19 @@ def by_error(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: mean(errors.get(item[0], [inf]))))
 
 
+def write_errors(study: Study) -> None:
+    """What `by_error` reads: the phoneme error of each run of the headline that was listened to so far."""
+    lines = ["core,metric,value,pair,run"]
+    for role, heard in records.noted(study.label).items():
+        for said in heard if role.startswith("said/headline/") else ():
+            rows = [row for row in said.result["rows"] if (row["split"], row["durations"]) == ("test", "predicted")]
+            wrong, config = sum(row["errors"] for row in rows), said.result["config"]
+            if rows:
+                lines.append(f"{config['model']['core']},phoneme_error_predicted,{wrong / sum(row['phonemes'] for row in rows)},"
+                             f"seed {config['seed']},{said.name}")
+    write_atomic(records.figures_root(study.label) / "results.csv", "\n".join([*lines, ""]).encode())
+
+
 def write_checkpoint(path: Path, run: records.Record, durations: records.Record) -> Path:
     """A run and its duration predictor as one file, float16; the reference study's, where it kept no more of the run."""
     if run.folder.is_relative_to(records.REFERENCE):

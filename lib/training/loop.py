@@ -17,10 +17,11 @@ History = dict[str, list]       # of each step a number or a list of them, as JS
 CHECKPOINT_SECONDS = 30.0       # between checkpoints
 
 
-def finished(kind: str, identity: dict, train: Callable[[Path], tuple[dict, dict[str, bytes]]]) -> records.Record:
-    """The run with this identity: found, or made by `train`, which is given the path of its checkpoint and returns the
-    result and the files of the record."""
-    if found := records.find(kind, identity):
+def finished(kind: str, identity: dict, train: Callable[[Path], tuple[dict, dict[str, bytes]]],
+             whole: bool = False) -> records.Record:
+    """The run with this identity: found (where that is asked for, with all its files), or made by `train`, which is given
+    the path of its checkpoint and returns the result and the files of the record."""
+    if (found := records.find(kind, identity)) and not (whole and found.stripped):
         return found
     path = records.folder(kind, records.digest(identity)) / "checkpoint.safetensors"
     record = records.save(kind, identity, *train(path))

@@ -23,8 +23,8 @@ from ..config import STUDIES
 from ..data.codec import SAMPLE_RATE, Codec, load_codec
 from ..data.phrases import Phrase, phrases, spoken, texts
 from ..data.speech import Utterance, synthesise
-from ..metrics.speech import edit_distance, log_mel, phoneme_error
-from ..models.recogniser import Recogniser, ctc_loss
+from ..metrics.speech import MEL_STEP, edit_distance, log_mel, phoneme_error
+from ..models.recogniser import BLANK, Recogniser, ctc_loss
 from ..progress import progress_bar
 from .behaviour import first_steps
 from .checkpoint import load_weights
@@ -168,6 +168,12 @@ def measured(model: Recogniser, judged: list[Phrase], voice: str, codec: Codec) 
 def recognise(model: Recogniser, audio: np.ndarray) -> list[str]:
     """The phonemes that are heard in audio (samples,) at 24 kHz, without stress and pauses."""
     return model.read(torch.from_numpy(features(audio)))
+
+
+def durations(model: Recogniser, audio: np.ndarray) -> np.ndarray:
+    """Milliseconds from each phoneme that is heard in audio (samples,) to the next (phonemes - 1,)."""
+    path = np.array([BLANK, *model.path(torch.from_numpy(features(audio)))])
+    return np.diff(np.flatnonzero((path[1:] != BLANK) & (path[1:] != path[:-1]))) * 2e3 * MEL_STEP
 
 
 def load_recogniser(record: records.Record) -> Recogniser:

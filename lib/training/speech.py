@@ -144,9 +144,10 @@ def identity(config: SpeechConfig, speech: Speech, data: Data) -> dict:
             "codec": data.made_with, "behaviour": behaviour(config) + records.stable(schedule + batches)}
 
 
-def train_speech(config: SpeechConfig, speech: Speech, data: Data) -> records.Record:
-    """The finished run of this configuration: found, resumed or trained."""
-    return finished("speech", identity(config, speech, data), lambda path: _train(config, data, path))
+def train_speech(config: SpeechConfig, speech: Speech, data: Data, to_speak: bool = False) -> records.Record:
+    """The finished run of this configuration: found, resumed or trained. Where it is to speak, one of the reference that is
+    kept without its weights is trained again."""
+    return finished("speech", identity(config, speech, data), lambda path: _train(config, data, path), to_speak)
 
 
 def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str, bytes]]:

@@ -1,12 +1,15 @@
 """Spoken text cut into groups, spans and guides."""
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from lib.config import ModelConfig
+from lib.data.audio import SAMPLE_RATE
 from lib.data.codec import FRAME_RATE, load_codec
-from lib.data.phrases import PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, say_apart, sentences_of, texts
+from lib.data.corpus import LONGEST_CLIP, sentences
+from lib.data.phrases import HELD_OUT, PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, say_apart, sentences_of, texts
 from lib.data.speech import Speech, Utterance, synthesise
 
 GROUPS = (Group(" ", ((PAUSE, 2),)), Group("kot", (("k", 5), ("ˈɔ", 10), ("t", 4))), Group(", ", ((PAUSE, 6),)),
@@ -67,10 +70,27 @@ def test_a_guide_walks_through_the_symbols_evenly():
 
 
 def test_no_held_out_text_is_trained_on_or_taught_to_the_recogniser():
-    held_out = set(texts("test", 1000) + texts("validation", 1000))
-    assert len(held_out) > 90
+    held_out = [text for split in HELD_OUT for text in texts(split, 1000)]
+    assert len(held_out) > 200 and len(set(held_out)) == len(held_out)
     for split in ("train", "recogniser", "longer"):
-        assert not held_out & set(texts(split, 2000))
+        assert not set(held_out) & set(texts(split, 2000))
+
+
+def test_long_texts_are_made_of_no_text_that_training_saw():
+    trained = set(texts("train", 3000))
+    apart = texts("longer", 400, trained)
+    assert set(texts("longer", 400)) & trained and not set(apart) & trained     # of those templates some meet by chance
+    assert apart == [text for text in texts("longer", 400) if text not in trained] and len(apart) > 300
+
+
+def test_a_hundred_test_sentences_and_fifty_hard_ones_take_at_most_four_seconds():
+    short = {split: [len(said.audio) <= LONGEST_CLIP * SAMPLE_RATE for said in synthesise(map(Utterance, texts(split, 1000)))]
+             for split in ("test", "hard")}
+    assert sum(short["test"]) >= 100 and len(short["hard"]) >= 50 and all(short["hard"])
+    hard, count = sentences("hard"), Counter(s.category for s in sentences("hard"))
+    assert set(count) == {"repeated", "clauses", "long", "numbers", "twister"} and min(count.values()) >= 10
+    assert {s.category for s in hard[:5]} == set(count)                 # some of them hold some of each
+    assert [s.id for s in sentences("test")[:54]] == [f"pl-{number:04d}" for number in range(293, 347)]
 
 
 @pytest.mark.parametrize("text,sentences", [

@@ -1,6 +1,8 @@
 """Synthesis: the same samples every time, in any order and from any place; events; measures of sound."""
 import os
 import shutil
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import espeakng_loader
@@ -130,6 +132,45 @@ def test_warped_measures_of_next_to_nothing(samples):
                                          ("kitten", "sitting", 3), ("intention", "execution", 5), ("ab", "ba", 2)])
 def test_edit_distance(a, b, edits):
     assert speech.edit_distance(a, list(b)) == edits
+
+
+@pytest.mark.parametrize("a, b, kinds", [("", "", (0, 0, 0)), ("", "kot", (0, 3, 0)), ("kot", "", (3, 0, 0)),
+                                         ("kitten", "sitting", (0, 1, 2)), ("abcdef", "abdef", (1, 0, 0)), ("ab", "cd", (0, 0, 2)),
+                                         ("abcd", "xabc", (1, 1, 0))])
+def test_deletions_insertions_and_substitutions_apart(a, b, kinds):
+    assert speech.edits(a, list(b)) == kinds
+    deleted, inserted, _ = speech.edits(b, a)
+    assert (inserted, deleted) == kinds[:2]
+
+
+def test_edits_are_the_fewest_and_make_one_length_of_the_other():
+    """Against the plain recursion, on every pair of some short words."""
+    @cache
+    def fewest(a: str, b: str) -> int:
+        if not (a and b):
+            return len(a) + len(b)
+        return min(fewest(a[1:], b) + 1, fewest(a, b[1:]) + 1, fewest(a[1:], b[1:]) + (a[0] != b[0]))
+    words = ["".join(np.random.default_rng(i).choice(list("abc"), i % 8)) for i in range(30)]
+    for a, b in product(words, words):
+        found = speech.edits(a, b)
+        assert sum(found) == fewest(a, b) and len(a) - found.deletions + found.insertions == len(b)
+
+
+@pytest.mark.parametrize("heard, repeated", [("", 0), ("kot", 0), ("aa", 1), ("ababab", 4), ("aaaa", 3), ("mamatata", 2),
+                                             ("xabcabcaby", 3), ("kotkotkotkot", 9)])
+def test_a_repeat_is_what_is_said_again_right_after(heard, repeated):
+    assert speech.longest_repeat(heard) == repeated == speech.loop("", heard)
+    assert speech.loop(heard, heard) == 0                               # the text has it too
+
+
+def test_a_distance_of_distributions_is_how_far_values_must_move():
+    a = np.array([1.0, 2.0, 3.0])
+    assert speech.distribution_distance(a, a[::-1]) == 0 and speech.distribution_distance(a, a + 5) == pytest.approx(5)
+    assert speech.distribution_distance(a, np.array([])) is None
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    tones = [sum(np.sin(2 * np.pi * f * k * time) / k for k in range(1, 9)) for f in (100, 200)]
+    low, high = map(speech.voiced_cents, tones)
+    assert abs(low).max() < 5 and speech.distribution_distance(low, high) == pytest.approx(1200, abs=5)
 
 
 def test_phoneme_error_weighs_sentences_by_their_length():

@@ -6,8 +6,9 @@ import torch
 from lib.config import ModelConfig, TrainConfig
 from lib.data.audio import flac, read_flac
 from lib.metrics.speech import token_match
-from lib.models.codec_lm import CodecLM
+from lib.models.codec_lm import BINS, CodecLM
 from lib.models.cores import CORES
+from lib.speaking import decoding
 from lib.speaking.decoding import Sampling, draw, generate, generate_batch
 from lib.training.memorise import load_model, train
 
@@ -90,7 +91,50 @@ def test_top_k_and_top_p_keep_the_likeliest():
     assert draw(p.log(), Sampling(), generator).unique().tolist() == [0]
 
 
-@pytest.mark.parametrize("wrong", [dict(temperature=-1), dict(temperature=float("nan")), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.5)])
+@pytest.mark.parametrize("temperature, top_p", [(1.0, 1.0), (0.7, 1.0), (1.0, 0.5)])
+def test_a_repetition_aware_draw_takes_what_is_too_frequent_again_from_the_whole_distribution(temperature, top_p):
+    """Against a plain loop over tokens: more than one of the last ten frames is more than a tenth of them."""
+    rows, bins, seed = 400, 6, 3
+    logits = 2 * torch.randn(rows, bins)
+    said = torch.randint(bins, (rows, 25))
+    said[:200, -10:] = torch.randint(bins, BINS, (200, 10))             # of the first half nothing was said lately
+    said[:100, -10] = said[:100, -1] = logits[:100].argmax(-1)          # but in two frames of ten
+    said[100:200, -11] = said[100:200, -1] = logits[100:200].argmax(-1)  # or in one, and one before them
+    generator = torch.Generator().manual_seed(seed)
+    first = draw(logits, Sampling(temperature, top_p=top_p), generator)
+    again = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    expected = [int(new) if frames[-10:].count(int(old)) / 10 > 0.1 else int(old)
+                for frames, old, new in zip(said.tolist(), first, again)]
+    drawn = draw(logits, Sampling(temperature, top_p=top_p, repetition_aware=True), torch.Generator().manual_seed(seed), said)
+    assert drawn.tolist() == expected
+    assert (drawn[100:200] == first[100:200]).all() and (drawn[:100] != first[:100]).any()
+
+
+@pytest.mark.parametrize("regime", ["causal", "as_reported"])
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_a_draw_knows_the_frames_that_its_own_text_has_said(regime, pattern, monkeypatch):
+    """Each token drawn comes back as the last frame of its row at the next draw, whatever is said beside it."""
+    model, drawn, told = CodecLM(ModelConfig("mamba_conv", regime=regime, pattern=pattern)).eval(), [], []
+    torch.nn.init.constant_(model.end.bias, -50.0)
+
+    def remembered(logits, sampling, generator, said):
+        told.append(said.clone())
+        drawn.append(draw(logits, sampling, generator, said))
+        return drawn[-1]
+    monkeypatch.setattr(decoding, "draw", remembered)
+    sampling = Sampling(1.0, repetition_aware=True, seed=5)
+    together = generate_batch(model, ["ala", "ala ma kota"], 6, sampling)
+    frames = 6 + 3 * (pattern == "delay")
+    assert len(told) == 2 * frames and all(said.shape == (4, 1 + i // 2) for i, said in enumerate(told))
+    for i in range(2 * (frames - 1)):
+        late = torch.arange(4) > i // 2 if pattern == "delay" else torch.zeros(4, dtype=torch.bool)
+        assert torch.equal(told[i + 2][:, -1], drawn[i].masked_fill(late, 1024))
+    for text, (codes, _) in zip(["ala", "ala ma kota"], together):
+        assert np.array_equal(codes, generate(model, text, 6, sampling)[0])
+
+
+@pytest.mark.parametrize("wrong", [dict(temperature=-1), dict(temperature=float("nan")), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.5),
+                                   dict(repetition_aware=True)])
 def test_impossible_sampling_is_refused(wrong):
     with pytest.raises(ValueError, match="temperature is at least 0"):
         Sampling(**wrong)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib import speak
+from lib import records, speak
 from lib.config import ModelConfig, SpeechConfig, TrainConfig, study
 from lib.data.audio import SAMPLE_RATE, read_flac
 from lib.data.codec import FRAME_RATE, HOP, load_codec
@@ -18,7 +18,7 @@ from lib.models.codec_lm import CodecLM
 from lib.models.durations import Durations
 from lib.report.listening import text_box
 from lib.speaking import speaker as module
-from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, joined, read_checkpoint, write_checkpoint
+from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, joined, read_checkpoint, write_checkpoint, write_errors
 from lib.training.durations import predicted_plan, train_durations
 from lib.training.memorise import train
 from lib.training.speech import Data, Speech, train_speech
@@ -180,6 +180,25 @@ def test_the_text_box_says_a_sentence_and_escapes_it(checkpoint):
     button.click()
     assert "no core can speak" in text_box({}).value.lower()
     assert output is not None
+
+
+def test_the_core_that_is_taken_unasked_is_the_one_with_the_least_error(checkpoint, monkeypatch):
+    chosen = study("standard")
+    folder = records.figures_root(chosen.label) / "checkpoints"
+    folder.mkdir(parents=True)
+    for core in ("mamba", "mamba_conv", "transformer", "conv"):
+        shutil.copy(checkpoint, folder / f"{core}.safetensors")
+    assert list(checkpoints(chosen))[0] == "conv"                       # by name, where nothing was heard
+    for core, seeds in {"mamba": (2, 4), "transformer": (1, 3), "mamba_conv": (5,)}.items():
+        records.note(chosen.label, f"said/headline/{core}", [records.save("said", {"core": core, "seed": seed}, {
+            "config": {"model": {"core": core}, "seed": seed}, "rows": [
+                {"split": split, "durations": durations, "phonemes": 10, "errors": wrong if split == "test" else 10 - wrong}
+                for split in ("test", "hard") for durations, wrong in (("given", 10 - errors), ("predicted", errors))]})
+            for seed, errors in enumerate(seeds)])
+    write_errors(chosen)
+    assert list(checkpoints(chosen)) == ["transformer", "mamba", "mamba_conv", "conv"]
+    monkeypatch.setattr("sys.argv", ["speak", "kot", "--checkpoints", str(folder)])
+    assert speak._arguments().core == text_box(checkpoints(chosen)).children[0].children[1].value == "transformer"
 
 
 def test_checkpoints_are_the_study_s_before_the_reference(checkpoint, workspace):

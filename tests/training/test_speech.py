@@ -1,4 +1,5 @@
 """Training on phrases: what a frame is told, batches, schedule, resumption, durations, speaking by a plan."""
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +140,16 @@ def test_a_run_is_found_again_and_a_stopped_one_ends_as_if_it_had_not_been(data,
         assert resumed.result[key] == whole.result[key]
     for name, weights in load_speech(whole).state_dict().items():
         assert torch.equal(weights, load_speech(resumed).state_dict()[name])
+
+
+def test_a_run_that_was_kept_without_its_weights_is_trained_again_to_speak(data, workspace, monkeypatch):
+    run, kept = train_speech.train_speech(settings(), MATERIAL, data), workspace / "reference"
+    monkeypatch.setattr(records, "REFERENCE", kept)
+    shutil.move(run.folder, kept / run.name)
+    (kept / run.name / "model.safetensors").unlink()
+    assert train_speech.train_speech(settings(), MATERIAL, data) == run and run.stripped
+    again = train_speech.train_speech(settings(), MATERIAL, data, to_speak=True)
+    assert again.key == run.key and not again.stripped and load_speech(again)
 
 
 def test_a_run_depends_on_what_it_learns_from(data):
