@@ -215,14 +215,6 @@ def _table(values: ArrayLike) -> np.ndarray:
     return table
 
 
-def paired_p(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p of the paired t test of a against b; nan for one pair."""
-    a, b = _pairs(a, b)
-    if len(a) > 1 and np.ptp(a - b) == 0:       # no spread: the t statistic is 0 / 0 or infinite
-        return float(a[0] == b[0])
-    return float(stats.ttest_rel(a, b).pvalue) if len(a) > 1 else np.nan
-
-
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Step-down adjusted p values, in the order given (Holm 1979)."""
     p = _values(p_values)

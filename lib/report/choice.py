@@ -60,7 +60,7 @@ def _take(metric: str, at: dict[str, Interval], found: list[Comparison]) -> str:
     it is not better than, and whether they are equal."""
     rule, best = METRICS[metric], min(at, key=lambda core: at[core].mean)
     behind = {c.a if c.b == best else c.b for c in found if c.winner == best}
-    if rule.exact or rule.depends_on:
+    if rule.exact or rule.cost:
         behind = {core for core, i in at.items() if i.low > at[best].high and (rule.exact or i.n > 1)}
     left = [core for core in at if core not in behind]
     if left == [best]:

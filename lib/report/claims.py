@@ -15,7 +15,6 @@ from ..metrics.stats import (
     difference,
     holm,
     paired_difference,
-    paired_p,
     paired_saving,
     saving,
     t_interval,
@@ -260,7 +259,6 @@ def _by_bound(claim: Claim, m: "_Measured", verdict: str) -> tuple[str, str]:
 @dataclass(frozen=True)
 class _Measured:
     interval: Interval      # of the core's value, or of how much less it has than the other
-    p: float                # of no difference
     amount: str             # "41 % less"
     bracket: str            # "(95 % interval 39 to 43 %, n = 5 processes)"
     means: str              # ": 10.2 ms against 17.2 ms"
@@ -292,14 +290,13 @@ def _measure(results: Results, name: str, core: str, than: str = "", bounds: boo
     if odd := [f"{c} in {s.pair}" for c, group, is_below in below for s in group.values() if is_below(s.value, 0)]:
         raise _Unfit(f"No ratio, since not above 0: {name} of {', '.join(odd)}")
     values = [np.array([group[pair].value for pair in groups[0]]) for group in groups]
-    p, means = np.nan, ""
+    means = ""
     if not than:
         i = t_interval(values[0])
         i = Interval(i.mean, *_possible(metric, False, i.low, i.high), i.n)
     else:
         ours, base = values
         i = paired_difference(base, ours) if metric.by_difference else paired_saving(base, ours)
-        p = paired_p(base, ours) if metric.by_difference else paired_p(np.ones(i.n), ours / base)
         means = ": " + " against ".join(f"{'> ' * bool(never[c])}{_text(metric, False, v.mean())}"
                                         for c, v in zip((core, than), values))
     if metric.exact:
@@ -314,7 +311,7 @@ def _measure(results: Results, name: str, core: str, than: str = "", bounds: boo
         times = [f"{c} never in {len(cut)} of {i.n} {pairs}" for c, cut in never.items() if cut]
         bracket, more = f"({'; '.join(times)})", "more" if (bound == "least") == (i.mean >= 0) else "less"
         amount = f"> {amount}" if not than else "not known" if bound == "none" else f"{more} than {amount}"
-    return _Measured(i, p, amount, "(counted)" if metric.exact else bracket, means, pair,
+    return _Measured(i, amount, "(counted)" if metric.exact else bracket, means, pair,
                      tuple(dict.fromkeys(s.run for group in groups for s in group.values())), bound)
 
 
@@ -384,7 +381,7 @@ def _contrast(results: Results, a: str, b: str, name: str) -> tuple[_Measured, E
     metric, m, ours, base = METRICS[name], _measure(results, name, a, b), results[a, name], results[b, name]
     if metric.exact:
         return m, None
-    if _by_spread(name, ours):
+    if metric.cost:
         of = {s.pair: s.value for s in base}
         less = [of[s.pair] - s.value if metric.by_difference else 1 - s.value / of[s.pair] for s in ours]
         estimate, i = None, Interval(float(np.median(less)), min(less), max(less), len(less))
@@ -402,18 +399,13 @@ def _contrast(results: Results, a: str, b: str, name: str) -> tuple[_Measured, E
     return m, estimate
 
 
-def _by_spread(name: str, samples: Sequence[Sample]) -> bool:
-    """Whether samples are of times or memory, which are told by median, least and most and not tested."""
-    return METRICS[name].depends_on.startswith("the hardware") or samples[0].pair.startswith("process")
-
-
 def typical(name: str, samples: Sequence[Sample]) -> Interval | None:
     """A core's mean and 95 % interval for new seeds and new sentences; of times and memory median, least and most. None where
     there is no sample, one that is not a finite number, or other sentences in another."""
     values = [s.value for s in samples]
     if not values or not np.isfinite(values).all():
         return None
-    if METRICS[name].exact or _by_spread(name, samples):
+    if METRICS[name].exact or METRICS[name].cost:
         return Interval(float(np.median(values)), min(values), max(values), len(values))
     try:
         return average(*tabled(samples)).interval()
