@@ -16,30 +16,37 @@ import torch
 from torch import Tensor
 
 from .. import keep_freed_memory, records
-from ..config import REPOSITORY, ModelConfig, Study, TrainConfig
+from ..config import ALIGNED, REPOSITORY, ModelConfig, Study, TrainConfig
 from ..data.codec import BINS, FRAME_RATE, Codec, load_codec
 from ..data.corpus import Corpus
 from ..metrics import cost
 from ..models.build import DEVICE, build
-from ..models.codec_lm import CodecLM, DecodingState, losses
+from ..models.codec_lm import TIMING, CodecLM, DecodingState, Guide, losses
 from ..progress import progress_bar
 from ..speaking.recorded import Step, stepper
 from ..training.memorise import model_of
 from ..training.optimiser import make_optimiser
 
 CHARACTERS = 48         # of text in every measurement
-DECODED = 60            # frames of a timed decoding
+DECODINGS = 2           # timed decodings of an utterance in each process, after one to warm up
 MEMORY_STEPS = 2        # training steps of a memory measurement: from the second on Adam's moments are there
 LEAST_SECONDS = 0.2     # spent on each core at each length of the length curve, in each process
 LEAST_ROUNDS = 3        # of all cores there: a process is its median
 
 
-def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Random codes (1, codebooks, frames), lengths (1,) and text (1, characters)."""
-    generator = torch.Generator().manual_seed(0)
-    return tuple(t.to(DEVICE) for t in (
-        torch.randint(BINS, (1, model.codebooks, frames), generator=generator), torch.tensor([frames]),
-        torch.randint(model.config.vocabulary, (1, CHARACTERS), generator=generator)))
+def words(model: CodecLM, frames: int) -> tuple[Tensor, Guide | None]:
+    """Random text (1, characters) and, where the conditioning is aligned, a guide that spreads it over the frames."""
+    text = torch.randint(model.config.vocabulary, (1, CHARACTERS), generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    if model.config.conditioning not in ALIGNED:
+        return text, None
+    where = torch.arange(frames, device=DEVICE)[None] * CHARACTERS // frames
+    return text, Guide(where, torch.zeros(1, frames, TIMING, device=DEVICE))
+
+
+def example(model: CodecLM, frames: int) -> tuple[Tensor, Tensor, Tensor, Guide | None]:
+    """Random codes (1, codebooks, frames), lengths (1,), and the text and guide of `words`."""
+    codes = torch.randint(BINS, (1, model.codebooks, frames), generator=torch.Generator().manual_seed(0))
+    return codes.to(DEVICE), torch.tensor([frames], device=DEVICE), *words(model, frames)
 
 
 def synchronise() -> None:
@@ -58,10 +65,10 @@ def timed(function: Callable):
 
 def step_times(model: CodecLM, optimiser: torch.optim.Optimizer, batch: tuple) -> dict[str, float]:
     """Milliseconds of the parts of one training step; the optimiser's part holds zeroing and clipping."""
-    codes, lengths, text = batch
+    codes, lengths, text, guide = batch
 
     def forward():
-        cross_entropy, end_loss, _ = losses(*model(codes, text), codes, lengths)
+        cross_entropy, end_loss, _ = losses(*model(codes, text, guide), codes, lengths)
         return cross_entropy + end_loss
 
     def update():
@@ -80,13 +87,18 @@ def step_times(model: CodecLM, optimiser: torch.optim.Optimizer, batch: tuple) -
 def decode_times(model: CodecLM, start: int, frames: int) -> dict[str, float]:
     """Milliseconds of what comes before the first frame, and per frame of greedy decoding `frames` frames from position
     `start`; the first, in which a GPU records the step, is not timed."""
-    _, _, text = example(model, 1)
-    state, prefill_ms = timed(lambda: model.initial_state(text, start + frames))
+    state, prefill_ms = timed(opening(model, start + frames))
     move(state, start)
     step = stepper(model, state)
     decode(model, step, 1)
     _, ms = timed(lambda: decode(model, step, frames - 1))
     return {"prefill_ms": prefill_ms, "decode_ms": ms / (frames - 1)}
+
+
+def opening(model: CodecLM, frames: int) -> Callable[[], DecodingState]:
+    """A call that makes the state before the first frame of an utterance of `frames`, from the text on."""
+    text, guide = words(model, frames)
+    return lambda: model.initial_state(text, frames, None if guide is None else model.told(text, guide))
 
 
 def decode(model: CodecLM, step: Step, frames: int) -> None:
@@ -101,8 +113,8 @@ def decode(model: CodecLM, step: Step, frames: int) -> None:
 def first_codes(model: CodecLM, frames: int, room: int) -> float:
     """Milliseconds from the text in hand to all codes of the first `frames` frames, of an utterance of up to `room`."""
     late = (model.codebooks - 1) * (model.config.pattern == "delay")    # frames that the last codebook is late
-    _, _, text = example(model, 1)
-    return timed(lambda: decode(model, stepper(model, model.initial_state(text, room + late)), frames + late))[1]
+    begin = opening(model, room + late)
+    return timed(lambda: decode(model, stepper(model, begin()), frames + late))[1]
 
 
 def first_sound(codec: Codec, codebooks: int) -> tuple[int, bool]:
@@ -135,7 +147,8 @@ def task_steps(configs: list[dict], frames: int, repeats: int, codec: str | None
     """Headline timings in this process: under `cores` {core: {part: [milliseconds of each repeat]}}, under `sound` those
     of the codec until it gives its first samples, how many frames it needs for them, and whether it streams.
 
-    A core's `first_audio_ms` are from the text in hand to those samples: prefill, steps, codec."""
+    A core's `decode_ms` are the mean over the frames of a whole utterance; its `first_audio_ms` are from the text in hand
+    to those samples: prefill, steps, codec."""
     torch.manual_seed(0)
     loaded = load_codec(codec) if codec else None
     sound = {"ms": []} if codec else None
@@ -149,8 +162,8 @@ def task_steps(configs: list[dict], frames: int, repeats: int, codec: str | None
             sound |= {"frames": needed, "streams": streams, "ms": sound["ms"] + [codec_ms] * (repeat >= 0)}
         for core, model in models.items():
             times = step_times(model, optimisers[core], batches[core])
-            if repeat < 1:
-                times |= decode_times(model, 0, DECODED)
+            if -1 <= repeat < DECODINGS:
+                times |= decode_times(model, 0, frames)
             if codec:
                 times["first_audio_ms"] = first_codes(model, needed, frames) + codec_ms
             if repeat >= 0:
@@ -222,8 +235,9 @@ def in_fresh_process(task: str, **arguments) -> dict:
     return json.loads(done.stdout)
 
 
-def model_configs(study: Study, corpus: Corpus, size: str) -> list[dict]:
-    return [asdict(model_of(study, core, size, corpus.language, corpus.alphabet)) for core in study.cores]
+def models_of(study: Study, corpus: Corpus, size: str) -> list[ModelConfig]:
+    """The model of each core of a study at a size."""
+    return [model_of(study, core, size, corpus.language, corpus.alphabet) for core in study.cores]
 
 
 def code_of(configs: list[dict]) -> str:
@@ -245,9 +259,10 @@ def _record(name: str, configs: list[dict], settings: dict, measure: Callable[[]
     return records.find("profile", what) or records.save("profile", what, measure())
 
 
-def profile_steps(study: Study, corpus: Corpus, size: str) -> records.Record:
-    """Headline timings of every core at one size: per process, core and part the milliseconds of each repeat."""
-    configs, codec = model_configs(study, corpus, size), corpus.codec
+def profile_steps(study: Study, corpus: Corpus, models: list[ModelConfig]) -> records.Record:
+    """Headline timings of models, one of each core: per process, core and part the milliseconds of each repeat."""
+    configs, codec = [asdict(model) for model in models], corpus.codec
+    size = ", ".join(dict.fromkeys(model.size for model in models))
     settings = {"frames": study.frames, "repeats": study.repeats, "processes": study.processes,
                 "codec": codec and codec.identity}
 
@@ -261,7 +276,7 @@ def profile_steps(study: Study, corpus: Corpus, size: str) -> records.Record:
         sizes = {c["core"]: (cost.parameters(m), cost.parameters(m.core))
                  for c in configs for m in [build(ModelConfig(**c))]}
         sounds = [p["sound"] for p in processes]
-        return {"size": size, "processes": [p["cores"] for p in processes],
+        return {"size": size, "processes": [p["cores"] for p in processes], "decoded": study.frames,
                 "sound": codec and {"codec": codec.name, **sounds[0], "ms": [s["ms"] for s in sounds]},
                 "parameters": {c: p for c, (p, _) in sizes.items()},
                 "core_parameters": {c: p for c, (_, p) in sizes.items()}}
@@ -270,7 +285,7 @@ def profile_steps(study: Study, corpus: Corpus, size: str) -> records.Record:
 
 def profile_memory(study: Study, corpus: Corpus, size: str, lengths: tuple[int, ...], processes: int) -> records.Record:
     """Peak and average memory of every core at each length, each measured in `processes` fresh processes."""
-    configs = model_configs(study, corpus, size)
+    configs = [asdict(model) for model in models_of(study, corpus, size)]
     settings = {"lengths": lengths, "processes": processes}
 
     def measure() -> dict:
@@ -289,7 +304,7 @@ def profile_memory(study: Study, corpus: Corpus, size: str, lengths: tuple[int, 
 
 def profile_lengths(study: Study, corpus: Corpus, size: str) -> records.Record:
     """Training step and decoding time of every core against length, in several fresh processes."""
-    configs = model_configs(study, corpus, size)
+    configs = [asdict(model) for model in models_of(study, corpus, size)]
     settings = {"lengths": study.lengths, "processes": study.length_processes}
 
     def measure() -> dict:

@@ -1,22 +1,24 @@
-"""Which core for which use: for each use the core that measured best, and those that are not separated from it."""
+"""Which core for which use: the one that is better than every other; where none is, those that it lies between."""
 from collections.abc import Iterable
+from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
+from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
-from ..metrics.stats import Interval, finite_interval
+from ..metrics.stats import Interval
 from . import speech
-from .claims import CORES, METRICS, Results, Sample, compare
+from .claims import METRICS, Comparison, Results, Sample, compare, margin, typical
 from .prose import device
 from .results import Report, curve, step_samples, swept
 
 
 def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
     """What somebody may want, the metric that decides it, and its samples for each core."""
-    seconds, spoken = max(report.study.spoken_seconds), speech.results(report) if "headline" in report.said else {}
+    spoken = speech.results(report) if "headline" in report.said else {}
     yield "sentences as long as those of training, said right", "phoneme_error_predicted", spoken
-    yield f"texts of {seconds} seconds, said right after training on 4", "phoneme_error_long", spoken
+    yield (f"texts of {max(report.study.spoken_seconds, default=0)} seconds, said right after training on 4", "phoneme_error_long",
+           spoken)
     if report.steps_matched:
         run, frames = report.steps_matched, report.study.frames
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
@@ -36,32 +38,48 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
 
 
 def choice(report: Report) -> pd.DataFrame:
-    """A line a use: the best core by its mean, what is not separated from it after Holm's adjustment over the use, and
-    every core's mean with its 95 % interval. None in a trial of the pipeline."""
+    """A line a use: what to take, and what each core is at: mean and 95 % interval, of times median, least and most. None in a
+    trial of the pipeline, nor where the control does as well as the cores."""
     out = []
     for use, metric, samples in uses(report) if not report.study.trial else ():
-        means = {core: i for (core, name), of_core in samples.items() if name == metric and core.partition(",")[0] in CORES
-                 and (i := finite_interval([s.value for s in of_core]))}
-        if len(means) < 2:
+        at = {core: i for (core, name), of_core in samples.items()
+              if name == metric and core.partition(",")[0] in PRIMARY and (i := typical(metric, of_core))}
+        if len(at) < 2:
             continue
-        best = min(means, key=lambda core: means[core].mean)
-        found = compare(samples, [(core, best) for core in means if core != best], (metric,), "")
-        near = [c.a for c in found if c.winner != best and c.outcome != "counted"]
-        out.append({"for": use, "take": best, "or, not separated": ", ".join(near) or "none",
-                    **{core: _amount(metric, i) for core, i in means.items()}})
+        if metric in speech.HEADLINE:
+            found = [c for c in speech.comparisons(report) if c.metric == metric]
+        else:
+            found = compare(samples, list(combinations(at, 2)), (metric,), "")
+        if found:
+            out.append({"for": use, "take": _take(metric, at, found), **{core: _amount(metric, i) for core, i in at.items()}})
     return pd.DataFrame(out).fillna("")
+
+
+def _take(metric: str, at: dict[str, Interval], found: list[Comparison]) -> str:
+    """The core with the least mean where it is better than every other; by times, where its spread lies apart. Else those that
+    it is not better than, and whether they are equal."""
+    rule, best = METRICS[metric], min(at, key=lambda core: at[core].mean)
+    behind = {c.a if c.b == best else c.b for c in found if c.winner == best}
+    if rule.exact or rule.depends_on:
+        behind = {core for core, i in at.items() if i.low > at[best].high and (rule.exact or i.n > 1)}
+    left = [core for core in at if core not in behind]
+    if left == [best]:
+        return best
+    if rule.exact:
+        return f"any of {', '.join(left)}"
+    if all(c.outcome == "equal" for c in found if {c.a, c.b} <= {*left}):
+        return f"any of {', '.join(left)}, equal within {margin(rule)}"
+    return f"undecided between {', '.join(left)}"
 
 
 def _amount(metric: str, i: Interval) -> str:
     share = METRICS[metric].unit == "share"
     scale, digits, unit = (100, 1, "%") if share else (1, 0 if i.mean >= 100 else 2, METRICS[metric].unit)
     text = f"{scale * i.mean:,.{digits}f} {unit}"
-    return text if np.isnan(i.low) else f"{text} ({scale * i.low:,.{digits}f} to {scale * i.high:,.{digits}f})"
+    return f"{text} ({scale * i.low:,.{digits}f} to {scale * i.high:,.{digits}f})" if i.low < i.high else text
 
 
 def sentences(report: Report) -> list[str]:
     """The lines of `choice` in words."""
-    near = "or, not separated"
-    return [f"For {row['for']}: {row['take']}" + (f" (or {row[near]}: not separated)" if row[near] != "none" else "") + ". "
-            + ", ".join(f"{core} {row[core]}" for core in list(row)[3:] if row[core]) + "."
+    return [f"For {row['for']}: {row['take']}. " + ", ".join(f"{core} {row[core]}" for core in list(row)[2:] if row[core]) + "."
             for row in choice(report).to_dict("records")]

@@ -3,14 +3,25 @@ import ast
 import operator
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..metrics.stats import Interval, holm, paired_difference, paired_p, paired_saving, t_interval
+from ..metrics.stats import (
+    Estimate,
+    Interval,
+    average,
+    difference,
+    holm,
+    paired_difference,
+    paired_p,
+    paired_saving,
+    saving,
+    t_interval,
+)
 
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+REPRODUCED, NOT_REPRODUCED, BY_CONSTRUCTION = "reproduced", "not reproduced", "holds by construction"
 NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
 TRIAL = "a trial of the pipeline"       # why nothing is judged in a study that is one
 CORES = ("transformer", "mamba_conv", "mamba")
@@ -27,10 +38,13 @@ class Metric:
     better: str = "less"
     exact: bool = False             # counted, so one value is enough
     depends_on: str = ""            # why an absolute figure cannot be compared with the seed's
+    cost: bool = False              # time, memory, state or throughput, which follow size too
+    margin: float = 0               # cores that differ by less are equal: a fraction of the other, or a difference
 
 
 DATA = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
 METRICS = {name: Metric(**entry) for name, entry in DATA["metric"].items()}
+MOST = 50           # seeds of a core that somebody may be told to train
 HEADLINE = ("parameters", "step_ms", "tokens_per_s", "peak_mb", "steps_to_95", "token_match")
 
 
@@ -39,6 +53,8 @@ class Sample:
     value: float
     pair: str       # what it shares with a sample of another core: "seed 0", "process 3"
     run: str        # the run record that it comes from
+    sentences: tuple[tuple[str, int, int], ...] = ()    # id, errors and phonemes of each, where it is a share of errors
+    censored: bool = False      # never reached: it is more than `value`
 
 
 Results = dict[tuple[str, str], list[Sample]]   # (core, metric) -> samples
@@ -57,10 +73,11 @@ class Claim:
     says: float | None = None       # shares and savings as fractions
     unit: str = ""
     direction: str = "less"         # of a saving: core has less, or more, than the other
-    tolerance: float | None = None  # value, arithmetic: in the unit; tie: a fraction of the other
+    tolerance: float | None = None  # value, arithmetic: in the unit; tie, no_worse: a fraction of the other, or a difference
     expression: str = ""            # arithmetic on the seed's own numbers
     against: str = ""               # the quote that contradicts
     why: str = ""
+    by_construction: bool = False   # it holds here because the models were made so: no result
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ class Judgement:
     measured: str
     explanation: str
     runs: tuple[str, ...]
+    equal: "Judgement | None" = None    # of a claim on cost, where all cores have the same number of parameters
 
 
 @dataclass(frozen=True)
@@ -77,13 +95,17 @@ class Comparison:
     metric: str
     a: str
     b: str
-    interval: Interval | None       # how much less a has than b: a fraction of b, or a difference
-    p: float | None                 # adjusted over the comparisons tested together (Holm)
-    outcome: str                    # separated, not separated, counted, no verdict
+    interval: Interval | None       # how much less a has than b, a fraction of b or a difference; see `compare`
+    outcome: str                    # better, equal, undecided, counted, no verdict
     winner: str | None
+    verdict: str                    # the outcome in words
     sentence: str
     runs: tuple[str, ...]
     scope: str
+
+    @property
+    def tested(self) -> bool:
+        return self.outcome in ("better", "equal", "undecided")
 
 
 class _Unfit(Exception):
@@ -91,8 +113,8 @@ class _Unfit(Exception):
 
 
 NEEDS = {"value": ("core", "metric", "says"), "saving": ("core", "than", "metric", "says"),
-         "tie": ("core", "than", "metric", "tolerance"), "arithmetic": ("expression", "says", "tolerance"),
-         "contradiction": ("against", "why"), "none": ("why",)}
+         "tie": ("core", "than", "metric", "tolerance"), "no_worse": ("core", "than", "metric", "tolerance"),
+         "arithmetic": ("expression", "says", "tolerance"), "contradiction": ("against", "why"), "none": ("why",)}
 
 
 def load_claims(entries: Sequence[dict] = DATA["claim"]) -> list[Claim]:
@@ -136,11 +158,14 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
     value: the whole t interval lies within says +- tolerance (what is counted: within 1 %); an absolute figure that
     depends on more than the model is shown but not comparable.
     saving: the paired interval excludes 0 in the claimed direction and reaches half of what is said.
-    tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie.
+    tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie. no_worse: of that the worse
+    side alone counts.
     arithmetic: contradicts itself where the seed's own numbers do not give what it says; where they do, the claim
     only repeats them.
-    One run of a core gives no verdict, except on what is counted; results that are missing, not finite or of no ratio are
-    not comparable, and in a trial of the pipeline nothing is.
+    A level that a core never reached is more than the steps it had, and is judged where that suffices (`_by_bound`).
+    What holds because the models were made so is called that and not reproduced. One run of a core gives no verdict, except
+    on what is counted; results that are missing, not finite or of no ratio are not comparable, and in a trial of the
+    pipeline nothing is.
     """
     measured, runs, reason = "", (), ""
     verdict = CONTRADICTS if claim.kind == "contradiction" else NOT_COMPARABLE
@@ -153,9 +178,11 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
             verdict, reason = CONTRADICTS, f"Its own numbers give {value:.4g}, and it says {claim.says:.4g}."
     elif claim.kind != "none":
         try:
-            m = _measure(results, claim.metric, claim.core, claim.than)
+            m = _measure(results, claim.metric, claim.core, claim.than, bounds=True)
             measured, runs = f"{m.amount} {m.bracket}{m.means}", m.runs
             verdict, reason = _verdict(claim, m)
+            if claim.by_construction and verdict == REPRODUCED:
+                verdict = BY_CONSTRUCTION
             reason += f" Measured on {scope}."
         except _Unfit as unfit:
             reason = f"{unfit}."
@@ -171,30 +198,63 @@ def _verdict(claim: Claim, m: "_Measured") -> tuple[str, str]:
     if claim.says:
         way = f" {getattr(metric, claim.direction)}" if relative else ""
         said = f"The report says {_text(metric, relative, claim.says)}{way}."
-    if claim.kind == "tie":
-        said = "The report calls them equal."
+    if claim.kind in ("tie", "no_worse"):
+        said = "The report calls them equal." if claim.kind == "tie" else "The report calls it no worse."
     if claim.kind == "value" and metric.depends_on:
         return NOT_COMPARABLE, f"{said} An absolute figure depends on {metric.depends_on}."
     if i.n < 2 and not metric.exact:
         return NOT_COMPARABLE, f"{said} One {m.pair} gives no verdict."
+    verdict, reason = _by_interval(claim, m)
+    if m.bound:
+        verdict, reason = _by_bound(claim, m, verdict)
+    return verdict, f"{said} {reason}"
+
+
+def _by_interval(claim: Claim, m: "_Measured") -> tuple[str, str]:
+    """What the interval says of a claim, and why."""
+    metric, i, relative = METRICS[claim.metric], m.interval, claim.kind != "value"
     if claim.kind == "saving":
         low, high = (i.low, i.high) if claim.direction == "less" else (-i.high, -i.low)
         if low <= 0 <= high:
-            return NOT_REPRODUCED, f"{said} Not separated: the interval includes 0."
+            return NOT_REPRODUCED, "Not separated: the interval includes 0."
         if high < 0:
-            return NOT_REPRODUCED, f"{said} Separated, but the other way."
+            return NOT_REPRODUCED, "Separated, but the other way."
         if high < claim.says / 2:
-            return NOT_REPRODUCED, f"{said} Separated, but by less than half of that."
-        return REPRODUCED, f"{said} {'Counted' if metric.exact else 'Separated'}" + (
-            ", and at least half of that." if claim.says else ".")
-    centre = 0.0 if claim.kind == "tie" else claim.says
-    margin = centre / 100 if claim.tolerance is None else claim.tolerance
-    low, high = _possible(metric, relative, centre - margin, centre + margin)
-    allowed = f"Allowed is {_text(metric, relative, low, high)}"
+            return NOT_REPRODUCED, "Separated, but by less than half of that."
+        return REPRODUCED, f"{'Counted' if metric.exact else 'Separated'}{', and at least half of that' * bool(claim.says)}."
+    low, high = _allowed(claim)
+    allowed = _text(metric, relative, low, high)
+    if claim.kind == "no_worse":
+        margin, word = (-low, metric.more) if np.isinf(high) else (high, metric.less)
+        allowed = f"at most {_text(metric, relative, margin)} {word}"
     if low <= i.low and i.high <= high:
-        return REPRODUCED, f"{said} {allowed}: it holds."
+        return REPRODUCED, f"Allowed is {allowed}: it holds."
     outside = i.high < low or i.low > high
-    return NOT_REPRODUCED, f"{said} {allowed}: {'it does not hold' if outside else 'the interval reaches beyond'}."
+    return NOT_REPRODUCED, f"Allowed is {allowed}: {'it does not hold' if outside else 'the interval reaches beyond'}."
+
+
+def _allowed(claim: Claim) -> tuple[float, float]:
+    """Between what a value, or how much less a core has than the other, may lie."""
+    metric, centre = METRICS[claim.metric], claim.says if claim.kind == "value" else 0.0
+    if claim.kind == "saving":
+        return (0.0, np.inf) if claim.direction == "less" else (-np.inf, 0.0)
+    margin = centre / 100 if claim.tolerance is None else claim.tolerance
+    if claim.kind == "no_worse":
+        return (-margin, np.inf) if metric.better == "less" else (-np.inf, margin)
+    return tuple(_possible(metric, claim.kind != "value", centre - margin, centre + margin))
+
+
+def _by_bound(claim: Claim, m: "_Measured", verdict: str) -> tuple[str, str]:
+    """What may be said where the values that are not known enter as their bounds, and give `verdict`. A claim is not
+    reproduced where that mean already lies beyond what is allowed, and the true one farther. A saving is reproduced where
+    it is so counted up to the bound: the true one is greater. Anything else is left open."""
+    mean, (low, high) = m.interval.mean, _allowed(claim)
+    if m.bound == "least" and mean >= high or m.bound == "most" and mean <= low:
+        return NOT_REPRODUCED, "The bound suffices: it does not hold, however many more it would take."
+    greater = "least" if claim.direction == "less" else "most"
+    if claim.kind == "saving" and m.bound == greater and verdict == REPRODUCED:
+        return REPRODUCED, "The bound suffices: it holds, however many more the other would take."
+    return NOT_COMPARABLE, "The bound does not suffice: longer runs would decide."
 
 
 @dataclass(frozen=True)
@@ -206,10 +266,12 @@ class _Measured:
     means: str              # ": 10.2 ms against 17.2 ms"
     pair: str               # what is repeated: "seed", "process"
     runs: tuple[str, ...]
+    bound: str = ""         # where values are censored, the true mean is more ("least") or less ("most"), or not known ("none")
 
 
-def _measure(results: Results, name: str, core: str, than: str = "") -> _Measured:
-    """The value of a core, or how much less it has than another over their pairs, none left out in silence."""
+def _measure(results: Results, name: str, core: str, than: str = "", bounds: bool = False) -> _Measured:
+    """The value of a core, or how much less it has than another over their pairs, none left out in silence. Censored values
+    are measured only where `bounds` will do, and enter as theirs."""
     metric, groups = METRICS[name], []
     for c in filter(None, (core, than)):
         samples = results.get((c, name), [])
@@ -220,6 +282,10 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
             raise _Unfit(f"Two values of {name} of {c} have the same pair")
         if odd := [s.pair for s in samples if not np.isfinite(s.value)]:
             raise _Unfit(f"Not a finite number: {name} of {c} in {', '.join(odd)}")
+    never = {c: [s for s in group.values() if s.censored] for c, group in zip((core, than), groups)}
+    if any(never.values()) and not bounds:
+        raise _Unfit("Never reached: " + ", ".join(f"{name} of {c} in {s.pair} (> {_text(metric, False, s.value)})"
+                                                   for c, cut in never.items() for s in cut))
     if odd := groups[0].keys() ^ groups[-1].keys():
         raise _Unfit(f"Not measured: {name} of both {core} and {than} in {', '.join(sorted(odd))}")
     below = zip((core, than), groups, (operator.lt, operator.le)) if than and not metric.by_difference else ()
@@ -234,16 +300,22 @@ def _measure(results: Results, name: str, core: str, than: str = "") -> _Measure
         ours, base = values
         i = paired_difference(base, ours) if metric.by_difference else paired_saving(base, ours)
         p = paired_p(base, ours) if metric.by_difference else paired_p(np.ones(i.n), ours / base)
-        means = ": " + " against ".join(_text(metric, False, v.mean()) for v in values)
+        means = ": " + " against ".join(f"{'> ' * bool(never[c])}{_text(metric, False, v.mean())}"
+                                        for c, v in zip((core, than), values))
     if metric.exact:
         i = Interval(i.mean, i.mean, i.mean, i.n)
     amount, span = _amount(metric, bool(than), i)
     pair = next(iter(groups[0])).rsplit(" ", 1)[0]
-    bracket = f"(one {pair}, no interval)"
-    if i.n > 1:
-        bracket = f"(95 % interval {span}, n = {i.n} {pair}{'es' if pair.endswith('s') else 's'})"
+    pairs = f"{pair}{'es' if pair.endswith('s') else 's'}"
+    bracket = f"(95 % interval {span}, n = {i.n} {pairs})" if i.n > 1 else f"(one {pair}, no interval)"
+    bound = ""
+    if any(never.values()):
+        bound = "none" if than and never[core] and never[than] else "most" if than and never[core] else "least"
+        times = [f"{c} never in {len(cut)} of {i.n} {pairs}" for c, cut in never.items() if cut]
+        bracket, more = f"({'; '.join(times)})", "more" if (bound == "least") == (i.mean >= 0) else "less"
+        amount = f"> {amount}" if not than else "not known" if bound == "none" else f"{more} than {amount}"
     return _Measured(i, p, amount, "(counted)" if metric.exact else bracket, means, pair,
-                     tuple(dict.fromkeys(s.run for group in groups for s in group.values())))
+                     tuple(dict.fromkeys(s.run for group in groups for s in group.values())), bound)
 
 
 def _amount(metric: Metric, relative: bool, i: Interval) -> tuple[str, str]:
@@ -267,7 +339,7 @@ def _text(metric: Metric, relative: bool, *values: float) -> str:
     elif relative:
         numbers = [f"{v:.2g}" for v in values]
     else:
-        numbers = [f"{v:,.0f}" if metric.exact or v >= 1000 else f"{v:.4g}" for v in values]
+        numbers = [f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in values]
     return f"{' to '.join(numbers)} {unit}".strip()
 
 
@@ -279,53 +351,138 @@ def headline(results: Results, a: str = "mamba_conv", b: str = "transformer", me
 
 def compare(results: Results, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], scope: str,
             trial: bool = False) -> list[Comparison]:
-    """How the cores of each pair compare in each metric: separated where the paired t test has p < 0.05 after Holm's
-    adjustment over all of them. In a trial of the pipeline nothing is tested."""
+    """How the cores of each pair compare in each metric: all these are one family. In a trial of the pipeline nothing is tested.
+
+    Quality is compared by mean and 95 % interval for new seeds, and for new sentences where samples hold them. Cores are equal
+    where two one-sided tests hold the difference within the metric's margin, be it separated from 0 or not: the margin is what
+    was said beforehand not to matter. Else one is better where it is separated from 0. Both tests are adjusted over the family
+    (Holm): a false "equal" is in at most 5 % of studies, and so is a false "better". What is left is undecided.
+    Times and memory are compared by median, least and most over processes, with no test: better is what was so in all.
+    """
     asked = [(a, b, name) for a, b in pairs for name in metrics]
     measured: dict[tuple[str, str, str], _Measured | _Unfit] = {}
-    for a, b, name in asked:
+    estimates: dict[tuple[str, str, str], Estimate] = {}
+    for key in asked:
         try:
-            measured[a, b, name] = _measure(results, name, a, b)
+            measured[key], estimate = _contrast(results, *key)
+            if estimate and estimate.n > 1:
+                estimates[key] = estimate
         except _Unfit as unfit:
-            measured[a, b, name] = unfit
-    tested = [key for key, m in measured.items() if not (trial or isinstance(m, _Unfit) or METRICS[key[2]].exact)
-              and m.interval.n > 1]
-    adjusted = dict(zip(tested, holm([measured[key].p for key in tested]).tolist())) if tested else {}
-    return [_comparison(*key, measured[key], adjusted.get(key), scope, trial) for key in asked]
+            measured[key] = unfit
+    apart = _holm({key: e.p_difference() for key, e in estimates.items()})
+    alike = _holm({key: e.p_equivalence(within) for key, e in estimates.items() if (within := METRICS[key[2]].margin)})
+    return [_comparison(*key, measured[key], _decide(*key, measured[key], estimates.get(key), alike.get(key, 1.0),
+                                                    apart.get(key, 1.0), len(estimates), trial), scope) for key in asked]
 
 
-def _comparison(a: str, b: str, name: str, m: _Measured | _Unfit, p: float | None, scope: str, trial: bool) -> Comparison:
-    metric, winner = METRICS[name], None
+def _holm(p: dict[tuple[str, str, str], float]) -> dict[tuple[str, str, str], float]:
+    return dict(zip(p, holm(list(p.values())).tolist())) if p else {}
+
+
+def _contrast(results: Results, a: str, b: str, name: str) -> tuple[_Measured, Estimate | None]:
+    """How much less a has than b, and the estimate behind it; none of what is counted or timed."""
+    metric, m, ours, base = METRICS[name], _measure(results, name, a, b), results[a, name], results[b, name]
+    if metric.exact:
+        return m, None
+    if _by_spread(name, ours):
+        of = {s.pair: s.value for s in base}
+        less = [of[s.pair] - s.value if metric.by_difference else 1 - s.value / of[s.pair] for s in ours]
+        estimate, i = None, Interval(float(np.median(less)), min(less), max(less), len(less))
+    else:
+        table, sizes = tabled([*base, *ours])
+        estimate = (difference if metric.by_difference else saving)(table[:len(base)], table[len(base):], sizes)
+        i = estimate.interval()
+    amount, span = _amount(metric, True, i)
+    m = replace(m, interval=i, amount=amount)
+    if i.n > 1:
+        sentences = f", {estimate.m} sentences" if estimate and estimate.m > 1 else ""
+        once = "of one day on one machine" if m.pair == "process" else "on one machine"
+        m = replace(m, bracket=f"(95 % interval {span}, n = {_repeats(m)}{sentences})" if estimate else
+                    f"({span} over {_repeats(m)} {once})")
+    return m, estimate
+
+
+def _by_spread(name: str, samples: Sequence[Sample]) -> bool:
+    """Whether samples are of times or memory, which are told by median, least and most and not tested."""
+    return METRICS[name].depends_on.startswith("the hardware") or samples[0].pair.startswith("process")
+
+
+def typical(name: str, samples: Sequence[Sample]) -> Interval | None:
+    """A core's mean and 95 % interval for new seeds and new sentences; of times and memory median, least and most. None where
+    there is no sample, one that is not a finite number, or other sentences in another."""
+    values = [s.value for s in samples]
+    if not values or not np.isfinite(values).all():
+        return None
+    if METRICS[name].exact or _by_spread(name, samples):
+        return Interval(float(np.median(values)), min(values), max(values), len(values))
+    try:
+        return average(*tabled(samples)).interval()
+    except _Unfit:
+        return None
+
+
+def tabled(samples: Sequence[Sample]) -> tuple[list, list[int] | None]:
+    """Samples as a table (seeds, sentences) of errors, and the phonemes of each sentence; where these are not known, (seeds, 1)
+    of values."""
+    if len({tuple((name, size) for name, _, size in s.sentences) for s in samples}) > 1:
+        raise _Unfit("Not all said the same sentences")
+    if not samples[0].sentences:
+        return [[s.value] for s in samples], None
+    return [[errors for _, errors, _ in s.sentences] for s in samples], [size for _, _, size in samples[0].sentences]
+
+
+def _repeats(m: _Measured) -> str:
+    return f"{m.interval.n} {m.pair}{'es' if m.pair.endswith('s') else 's'}"
+
+
+def _decide(a: str, b: str, name: str, m: _Measured | _Unfit, e: Estimate | None, alike: float, apart: float, tests: int,
+            trial: bool) -> tuple[str, str | None, str]:
+    """The outcome of a comparison, one of `tests` in its family whose adjusted p are given, who is better, and it in words."""
+    metric = METRICS[name]
+    if isinstance(m, _Unfit):
+        return "no verdict", None, "no verdict"
+    if metric.exact:
+        return "counted", None, "counted"
+    if trial or m.interval.n < 2:
+        return "no verdict", None, f"{TRIAL if trial else f'one {m.pair}'} gives no verdict"
+    if alike < 0.05:
+        return "equal", None, f"equal within {margin(metric)}"
+    if apart < 0.05 or e is None and (m.interval.low > 0 or m.interval.high < 0):
+        winner = a if (m.interval.mean > 0) == (metric.better == "less") else b
+        return "better", winner, f"{winner} is better"
+    if e is None:
+        return "undecided", None, f"undecided, the {_repeats(m)} disagree"
+    seeds = e.seeds_to_decide(metric.margin, 0.05 / tests, most=MOST)
+    words = f"{seeds:.0f} {m.pair}s would decide" if seeds < np.inf else f"more than {MOST} {m.pair}s would be needed"
+    if np.isnan(seeds):
+        words = f"no number of {m.pair}s would decide{f' on {e.m} sentences' * (e.m > 1)}"
+    return "undecided", None, f"undecided, {words}"
+
+
+def margin(metric: Metric) -> str:
+    """Within what two cores are equal, in words."""
+    unit = "%" if not metric.by_difference else "point" if metric.margin == 0.01 else "points"
+    return f"{100 * metric.margin:g} {unit}"
+
+
+def _comparison(a: str, b: str, name: str, m: _Measured | _Unfit, verdict: tuple[str, str | None, str], scope: str) -> Comparison:
+    metric, (outcome, winner, words) = METRICS[name], verdict
     if isinstance(m, _Unfit):
         sentence = f"No verdict on {metric.noun}, {a} against {b}, on {scope}. {m}."
-        return Comparison(name, a, b, None, None, "no verdict", None, sentence, (), scope)
+        return Comparison(name, a, b, None, outcome, winner, words, sentence, (), scope)
     sentence = f"{a} {metric.verb} {m.amount} {metric.noun} than {b} {m.bracket} on {scope}"
-    if metric.exact:
-        outcome = "counted"
-    elif p is None:
-        outcome, sentence = "no verdict", f"{sentence}: {TRIAL if trial else f'one {m.pair}'} gives no verdict"
-    elif p < 0.05:
-        outcome, winner = "separated", a if (m.interval.mean > 0) == (metric.better == "less") else b
-    else:
-        outcome = "not separated"
-        sentence = f"{a} and {b} are not separated in {metric.noun} on {scope}: {m.amount} {m.bracket}, "
-        sentence += f"adjusted p = {p:.2g}"
-    return Comparison(name, a, b, m.interval, p, outcome, winner, f"{sentence}.", m.runs, scope)
+    return Comparison(name, a, b, m.interval, outcome, winner, words,
+                      f"{sentence}{f': {words}' * (outcome != 'counted')}.", m.runs, scope)
 
 
 def brief(comparison: Comparison) -> str:
-    """A comparison in few words, without its scope: "4.5 % less loss on unseen sentences (2.9 to 6.1 %)"."""
+    """A comparison in few words, without its scope: "4.5 % less loss on unseen sentences (2.9 to 6.1 %; mamba is better)"."""
     metric, i = METRICS[comparison.metric], comparison.interval
     if i is None:
         return f"{metric.noun}: not compared"
     amount, span = _amount(metric, True, i)
-    if i.n < 2 or metric.exact:
-        span = "counted" if metric.exact else "one run, no verdict"
-    elif comparison.p is None:
-        span += "; no verdict"
-    elif comparison.winner is None:
-        span += f"; not separated, p = {comparison.p:.2g}"
-    return f"{amount} {metric.noun} ({span})"
+    span = f"{span}; " if i.n > 1 and not metric.exact else ""
+    return f"{amount} {metric.noun} ({span}{comparison.verdict})"
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
@@ -333,12 +490,12 @@ def summary(comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         raise ValueError("a summary needs at least one comparison")
     a, b, scope = comparisons[0].a, comparisons[0].b, comparisons[0].scope
-    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "not separated": "not separated:",
+    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "equal": "equal in", "undecided": "undecided:",
               "no verdict": "no verdict on", "counted": "a choice of size and no result:"}
     nouns = {key: [METRICS[c.metric].noun for c in comparisons if key in (c.winner, c.outcome)] for key in groups}
     parts = [f"{words} {', '.join(nouns[key])}" for key, words in groups.items() if nouns[key]]
     ahead = [core for core in (a, b) if nouns[core]]
-    tested = sum(len(nouns[key]) for key in (a, b, "not separated"))
+    tested = sum(c.tested for c in comparisons)
     end = "No overall winner"
     if len(ahead) == 1:
         end = f"{ahead[0]} is ahead in {len(nouns[ahead[0]])} of the {tested} tested comparisons and behind in none"

@@ -88,6 +88,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
         axis.set(xlabel="frames (75 a second)", title=title)
     if memory:
         for core, rows in memory.result["cores"].items():
+            rows = sorted(rows, key=lambda r: r["frames"])
             axes[2].plot([r["frames"] for r in rows], [r["train_peak"] / 1e6 for r in rows], "o-", color=colour(core),
                          label=f"{core}, training")
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
@@ -165,22 +166,29 @@ def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure
 
 
 def headline_forest(comparisons: list[Comparison]) -> Figure:
-    """How far the first core is ahead of the second in each metric, with 95 % intervals; grey where none is."""
+    """How far the first core is ahead of the second in each metric, and the verdict: with 95 % intervals, of times from least to
+    most; grey where none is better. Shaded is what counts as equal, where a margin was set."""
     drawn = [c for c in comparisons if c.interval is not None]
     pairs = list(dict.fromkeys((c.a, c.b) for c in drawn))
-    figure, axis = plt.subplots(figsize=(9 if len(pairs) == 1 else 14, 0.55 * len(drawn) + 1.3))
+    figure, axis = plt.subplots(figsize=(12 if len(pairs) == 1 else 16, 0.55 * len(drawn) + 1.3))
     for row, c in enumerate(reversed(drawn)):
-        shade, sign = colour(c.winner) if c.winner else "grey", 100 if METRICS[c.metric].better == "less" else -100
+        metric, shade = METRICS[c.metric], colour(c.winner) if c.winner else "grey"
+        sign = 100 if metric.better == "less" else -100
+        if metric.margin:
+            axis.barh(row, 200 * metric.margin, 0.9, -100 * metric.margin, color="0.88", zorder=0)
         if c.outcome != "counted" and c.interval.n > 1:
             axis.plot([sign * c.interval.low, sign * c.interval.high], [row, row], color=shade, linewidth=3,
                       solid_capstyle="butt")
         axis.plot(sign * c.interval.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
+        axis.text(1.01, row, c.verdict, transform=axis.get_yaxis_transform(), va="center", fontsize=10)
     axis.axvline(0, color="black", linewidth=1)
+    axis.use_sticky_edges = False       # of the shaded
+    axis.autoscale_view()
     axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {c.a} over {c.b}" if len(pairs) > 1 else "")
                                         for c in reversed(drawn)])
     left, right = axis.get_xlim()
     axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
-             xlabel="advantage" + (f" of {drawn[0].a} over {drawn[0].b}" if len(pairs) == 1 else "") + " (%)")
+             xlabel="advantage" + (f" of {drawn[0].a} over {drawn[0].b}" if len(pairs) == 1 else "") + " (% or points)")
     return figure
 
 

@@ -1,4 +1,5 @@
 """The report's computed sentences. Nothing here knows who wins: it puts results into words."""
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from itertools import combinations
@@ -10,6 +11,7 @@ from ..config import PARTS, Study
 from ..metrics.stats import crossings
 from ..records import Record
 from .claims import (
+    BY_CONSTRUCTION,
     CONTRADICTS,
     HEADLINE,
     NOT_COMPARABLE,
@@ -20,14 +22,11 @@ from .claims import (
     Judgement,
     Results,
     headline,
-    judge,
-    load_claims,
     summary,
 )
 from .results import Report, command, curve, medians, said_share, step_samples, swept
 
 UNEQUAL = 1.5       # times farther from its floor than another core, from which on implementations are compared
-SWEPT = ("exponent_step_time", "decode_ms_4800")     # metrics of the sweep over lengths
 
 
 def banner(study: Study) -> str:
@@ -45,24 +44,12 @@ def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
     return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of "
-            f"{report.corpus.result['speech']}; cost at {s.frames} frames)")
-
-
-def _sweep_scope(report: Report) -> str:
-    run = report.lengths
-    longest = max(swept(run)[1], default=0)
-    return f"{device(run)} at size {run.result['size']}, batch 1 (random codes of up to {longest:,} frames)"
+            f"{report.corpus.result['speech']}; a training step and its memory at {s.frames} frames)")
 
 
 def comparisons(report: Report, samples: Results) -> list[Comparison]:
     """The headline: how the hybrid compares with the transformer; none where one of them was not measured at all."""
     return _compared(report, samples, HEADLINE, scope(report))
-
-
-def judgements(report: Report, samples: Results) -> list[Judgement]:
-    """Every claim of the seed report judged, each with the scope that its metric was measured in."""
-    usual, sweep = scope(report), _sweep_scope(report) if report.lengths else ""
-    return [judge(c, samples, sweep if c.metric in SWEPT else usual, report.study.trial) for c in load_claims()]
 
 
 def device(run: Record) -> str:
@@ -86,7 +73,7 @@ def _compared(report: Report, samples: Results, metrics: Sequence[str], scope: s
 
 def answer(report: Report, comparisons: list[Comparison], judged: list[Judgement]) -> list[str]:
     """Does the hybrid win? The paragraphs of the summary."""
-    counts = {v: sum(j.verdict == v for j in judged) for v in (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, CONTRADICTS)}
+    counts = Counter(j.verdict for j in judged)
     words = []
     if not comparisons:
         words.append("The hybrid and the transformer were not both measured: nothing is compared.")
@@ -107,10 +94,22 @@ def answer(report: Report, comparisons: list[Comparison], judged: list[Judgement
         words.append(f"None of the {len(judged)} claims of the seed report is judged by {TRIAL}.")
     else:
         words.append(f"Of the {len(judged)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
-                     f"{counts[NOT_REPRODUCED]} are not, {counts[CONTRADICTS]} contradict the report itself, and "
-                     f"{counts[NOT_COMPARABLE]} cannot be compared.")
+                     f"{counts[NOT_REPRODUCED]} are not reproduced, {counts[BY_CONSTRUCTION]} hold by construction and are no "
+                     f"result, {counts[CONTRADICTS]} contradict the report itself, and {counts[NOT_COMPARABLE]} cannot be "
+                     f"compared.{_of_cost(judged)}")
     words += leak_sentences(report)
     return words
+
+
+def _of_cost(judged: list[Judgement]) -> str:
+    """What becomes of the claims on cost where all cores have the same number of parameters."""
+    held = [j.equal for j in judged if j.equal and j.verdict == REPRODUCED]
+    if not held:
+        return ""
+    counts = Counter(e.verdict for e in held)
+    return (f" Of the {len(held)} reproduced ones that are about time, memory, state or throughput, {counts[REPRODUCED]} are "
+            f"reproduced with equal parameters too, {counts[NOT_REPRODUCED]} are not, and {counts[NOT_COMPARABLE]} were not "
+            "compared there.")
 
 
 def leak_sentences(report: Report) -> list[str]:
@@ -171,6 +170,22 @@ def first_audio(run: Record) -> str:
 def nearness(run: Record) -> list[str]:
     """For each size and shape of a bench, whether training times there compare architectures or implementations."""
     return [_nearness(floor) for floor in run.result["floors"]]
+
+
+def implementations(bench: Record | None, a: str, b: str, size: str) -> str:
+    """Whether the training times of two cores compare architectures or implementations, by what a bench found at the size,
+    or at the others where it was not benched; a sentence."""
+    floors = bench.result["floors"] if bench else []
+    found = [f for f in floors if f["size"] == size] or floors
+    ratios = [f["over_floor"][a] / f["over_floor"][b] for f in found if {a, b} <= f["over_floor"].keys()]
+    if not ratios:
+        return "Whether training time there compares architectures or implementations was not measured (make bench)."
+    sizes = dict.fromkeys(f["size"] for f in found)
+    where = f"size {' and '.join(sizes)}" + (f"; {size} was not benched" if size not in sizes else "")
+    unequal = max(max(r, 1 / r) for r in ratios) > UNEQUAL
+    far = " to ".join(dict.fromkeys(f"{r:.1f}" for r in (min(ratios), max(ratios))))
+    return (f"The bench ({where}) finds {a} {far} times as far from its floor as {b}: training time there compares "
+            f"{'implementations, not architectures' if unequal else 'architectures'}.")
 
 
 def _nearness(floor: dict) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..config import REPOSITORY, Study, study
 from ..files import write_atomic
 from ..records import figures_root, noted
-from . import choice, prose, results, speech
+from . import choice, prose, results, speech, verdicts
 from .claims import TRIAL, Results
 
 TARGET = REPOSITORY / "figures" / "reference"
@@ -67,12 +67,12 @@ def publish(chosen: Study) -> Path:
 
 
 def _csv(samples: Results) -> str:
-    """Every result as core, metric, value, pair, run."""
+    """Every result as core, metric, value, pair, run; "> 400" where it was not reached in 400 steps."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["core", "metric", "value", "pair", "run"])
     for (core, metric), values in sorted(samples.items()):
-        writer.writerows([core, metric, repr(s.value), s.pair, s.run] for s in values)
+        writer.writerows([core, metric, f"{'> ' * s.censored}{s.value!r}", s.pair, s.run] for s in values)
     return out.getvalue()
 
 
@@ -81,14 +81,15 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
     comparisons = prose.comparisons(report, samples)
-    paragraphs = prose.answer(report, comparisons, prose.judgements(report, samples))
+    paragraphs = prose.answer(report, comparisons, verdicts.judgements(report))
     rows = [f"- {c.sentence}" for c in comparisons]
     uses = "\n".join(f"- {words}" for words in choice.sentences(report))
     told = speech.answer(report)
     spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.png)"
     costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.png)"
     body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told,
-                        "Which core for which use (mean and 95 % interval of each):", uses, *([spoken] if told else []), costs,
+                        "Which core for which use (mean and 95 % interval of each; of times median, least and most):", uses,
+                        *([spoken] if told else []), costs,
                         *paragraphs, "\n".join(rows)])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())

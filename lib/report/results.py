@@ -6,12 +6,15 @@ from statistics import median
 
 import numpy as np
 
-from ..config import EMBEDDED, Study
+from ..config import EMBEDDED, ModelConfig, Study, restored
 from ..metrics.stats import exponent
+from ..models.codec_lm import CodecLM
 from ..records import Record, noted
+from ..training.optimiser import flops
 from .claims import Results, Sample
 
 LEVELS = {"0.5": "steps_to_50", "0.9": "steps_to_90", "0.95": "steps_to_95", "0.999": "steps_to_100"}
+LONGEST = 3         # of the lengths that an exponent is fitted over
 TIMES = ("forward_ms", "backward_ms", "optimiser_ms", "step_ms", "decode_ms", "prefill_ms", "first_audio_ms")
 
 
@@ -110,59 +113,98 @@ def _add_training(report: Report, runs: list[Record]) -> None:
 
 
 def results(report: Report) -> Results:
-    """Samples of every metric of the claims, causal regime, at the study's size."""
+    """Samples of every metric of the claims, causal regime, at the study's size; of the sweep over lengths at the matched."""
     out: Results = {}
 
-    def add(core: str, metric: str, value: float | None, pair: str, run: Record) -> None:
+    def add(core: str, metric: str, value: float | None, pair: str, run: Record, censored: bool = False) -> None:
         if value is not None:
-            out.setdefault((core, metric), []).append(Sample(float(value), pair, run.name))
+            out.setdefault((core, metric), []).append(Sample(float(value), pair, run.name, censored=censored))
 
     for core, runs in report.causal.items():
         for run in runs:
             pair, r = f"seed {run.identity['config']['seed']}", run.result
             add(core, "final_loss", r["memorised"]["loss"], pair, run)
             add(core, "final_accuracy", r["memorised"]["accuracy"], pair, run)
+            add(core, "unseen_accuracy", r["unseen"] and r["unseen"]["accuracy"], pair, run)
             add(core, "training_min", r["training_s"] / 60, pair, run)
             for level, metric in LEVELS.items():
-                add(core, metric, r["steps_to"][level], pair, run)
+                reached = r["steps_to"][level]
+                add(core, metric, r["steps"] if reached is None else reached, pair, run, censored=reached is None)
             heard = report.heard.get(run.name)
             if heard:
-                known = memorised_ids(run, heard)
-                rows = heard.result["sentences"]
                 add(core, "token_match", said_share(run, heard), pair, heard)
-                add(core, "tokens_per_s", np.mean([s["tokens_per_s"] for s in rows]), pair, heard)
-                if len(known) < len(rows):
-                    add(core, "unseen_token_match",
-                        np.mean([s["token_match"] for s in rows if s["id"] not in known]), pair, heard)
+                add(core, "tokens_per_s", np.mean([s["tokens_per_s"] for s in heard.result["sentences"]]), pair, heard)
     if report.steps:
         out |= step_samples(report.steps)
     if report.memory:
-        for core, rows in report.memory.result["cores"].items():
-            for row in rows:
-                add(core, "peak_mb", row["train_peak"] / 1e6, f"process {row['process']}", report.memory)
-                add(core, "average_mb", row["train_average"] / 1e6, f"process {row['process']}", report.memory)
+        out |= memory_samples(report.memory, report.study.frames)
     if report.lengths:
-        for core in report.causal:
-            for i, value in enumerate(exponents(report.lengths, core, "step_ms")):
-                add(core, "exponent_step_time", value, f"process {i}", report.lengths)
-            for i, value in enumerate(curve(report.lengths, core, "decode_ms").get(4800, [])):
-                add(core, "decode_ms_4800", value, f"process {i}", report.lengths)
+        out |= length_samples(report.lengths)
+    return out
+
+
+def equal_results(report: Report) -> Results:
+    """Samples of the metrics of cost at the size where all cores have the same number of parameters; tokens per second are
+    the codebooks over the decoding time of a frame."""
+    out: Results = {}
+    if report.steps_matched:
+        out |= step_samples(report.steps_matched)
+        tokens = 1e3 * report.study.codebooks
+        out |= {(core, "tokens_per_s"): [Sample(tokens / s.value if s.value else np.inf, s.pair, s.run) for s in times]
+                for (core, metric), times in list(out.items()) if metric == "decode_ms"}
+    if report.memory_lengths:
+        out |= memory_samples(report.memory_lengths, report.study.frames)
+    if report.lengths:
+        out |= length_samples(report.lengths)
     return out
 
 
 def step_samples(run: Record) -> Results:
-    """Headline timings: the median of each process, and what was counted."""
+    """Headline timings: the median of each process, and what was counted. A run that does not say how many frames it
+    decoded timed the first 60 of them: that is no time of an utterance, and left out."""
     out: Results = {}
     for metric in ("parameters", "core_parameters"):
         out |= {(core, metric): [Sample(count, "model 0", run.name)] for core, count in run.result[metric].items()}
     for i, process in enumerate(run.result["processes"]):
         for core, parts in process.items():
             middle = {part: median(parts[part]) for part in TIMES if parts.get(part)}
+            if "decoded" not in run.result:
+                middle.pop("decode_ms", None)
             for part, ms in middle.items():
                 out.setdefault((core, part), []).append(Sample(ms, f"process {i}", run.name))
             if middle.get("step_ms"):
                 out.setdefault((core, "steps_per_s"), []).append(Sample(1e3 / middle["step_ms"], f"process {i}", run.name))
     return out
+
+
+def memory_samples(run: Record, frames: int) -> Results:
+    """Memory of training at a length, a process a sample, and the decoding state after it, which is counted."""
+    out: Results = {}
+    for core, rows in run.result["cores"].items():
+        at = [row for row in rows if row["frames"] == frames]
+        for metric, key in (("peak_mb", "train_peak"), ("average_mb", "train_average")):
+            out[core, metric] = [Sample(row[key] / 1e6, f"process {row['process']}", run.name) for row in at]
+        out[core, "state_kb"] = [Sample(row["state_bytes"] / 1e3, "model 0", run.name) for row in at[:1]]
+    return {key: samples for key, samples in out.items() if samples}
+
+
+def length_samples(run: Record) -> Results:
+    """Samples of a sweep over lengths: exponents of the step's time, a process a sample, and of the FLOPs of attention and
+    scans, counted; decoding at 64 seconds."""
+    out: Results = {}
+    cores, lengths = swept(run)
+    for core in cores:
+        out[core, "exponent_step_time"] = [Sample(value, f"process {i}", run.name)
+                                           for i, value in enumerate(exponents(run, core, "step_ms"))]
+        out[core, "decode_ms_4800"] = [Sample(value, f"process {i}", run.name)
+                                       for i, value in enumerate(curve(run, core, "decode_ms").get(4800, []))]
+    for described in run.identity.get("configs", []) if len(lengths) > 1 else ():
+        config = restored(ModelConfig, described)
+        core = CodecLM(config).core
+        mixing = [flops(core, lambda: None, 1, frames) for frames in lengths[-LONGEST:]]
+        if all(mixing):
+            out[config.core, "exponent_mixing"] = [Sample(exponent(lengths[-LONGEST:], mixing), "model 0", run.name)]
+    return {key: samples for key, samples in out.items() if samples}
 
 
 def medians(run: Record, core: str, part: str) -> list[float]:
@@ -196,10 +238,10 @@ def swept(run: Record) -> tuple[list[str], list[int]]:
     return list(dict.fromkeys(core for core, _ in rows)), sorted({frames for _, frames in rows})
 
 
-def exponents(run: Record, core: str, part: str, longest: int = 3) -> list[float]:
-    """For each process the exponent of time against length over the `longest` greatest lengths, nan where no power law
+def exponents(run: Record, core: str, part: str) -> list[float]:
+    """For each process the exponent of time against length over the LONGEST greatest lengths, nan where no power law
     goes through its times; none for fewer than two lengths."""
-    points = list(curve(run, core, part).items())[-longest:]
+    points = list(curve(run, core, part).items())[-LONGEST:]
     frames, times = [n for n, _ in points], [values for _, values in points]
     return [exponent(frames, process) if all(0 < ms < np.inf for ms in process) else np.nan
             for process in zip(*times)] if len(points) > 1 else []

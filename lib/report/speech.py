@@ -1,5 +1,6 @@
 """The study of speech in the report: what each core says of sentences it never heard, at what cost, told how much."""
 from html import escape
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,19 +8,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..config import CONDITIONING, RECIPES, SPREAD, WIDTHS, SpeechConfig, restored
+from ..config import CONDITIONING, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, restored
 from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
-from ..metrics.stats import finite_interval
+from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, brief, compare
+from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, tabled, typical
 from .figures import colour
 from .listening import players
-from .prose import device, matched
-from .results import Report, medians
+from .prose import device, implementations
+from .results import Report, medians, step_samples
 
-HEADLINE = ("phoneme_error_given", "phoneme_error_predicted", "held_out_loss")
+HEADLINE = ("phoneme_error_predicted", "held_out_loss")
 
 
 def error(rows: pd.DataFrame) -> float:
@@ -47,10 +48,11 @@ def runs(report: Report) -> pd.DataFrame:
                     "loss": run.result["test"]["loss"], "accuracy": np.mean(run.result["test"]["per_codebook"]),
                     "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]),
                     "frames": sum(run.result["frames"]),
-                    "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name})
+                    "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name,
+                    "sentences": tuple(zip(test.id, test.errors, test.phonemes))})
     return pd.DataFrame(out, columns=["part", "core", "size", "conditioning", "units", "steps", "seed", "rate", "durations", "error",
                                       "validation", "mcd_db", "f0_cents", "ended", "loss", "accuracy", "parameters", "cpu_s",
-                                      "frames", "shuffled", "run", "said"])
+                                      "frames", "shuffled", "run", "said", "sentences"])
 
 
 def results(report: Report, part: str = "headline") -> Results:
@@ -59,7 +61,7 @@ def results(report: Report, part: str = "headline") -> Results:
     table = runs(report)
     for row in table[table.part == part].itertuples():
         pair = f"seed {row.seed}"
-        out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said))
+        out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said, row.sentences))
         if row.durations == "given":
             out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
     return out | (long_results(report) if part == "headline" else {})
@@ -106,8 +108,14 @@ def scope(report: Report, part: str = "headline") -> str:
     """What the verdicts on speech are limited to."""
     run = report.speech[part][0]
     config = run.identity["config"]
-    return (f"{run.result['train_frames'] / FRAME_RATE / 60:.0f} minutes of one voice, size {config['model']['size']}, "
-            f"{config['steps']:,} steps, conditioning {config['model']['conditioning']}")
+    return (f"{_trained_on(run)}, size {config['model']['size']}, {config['steps']:,} steps, conditioning "
+            f"{config['model']['conditioning']}")
+
+
+def _trained_on(run: Record) -> str:
+    """How much speech a run heard, frames summed over its steps, and of how much."""
+    pool, heard = (frames / FRAME_RATE / 60 for frames in (run.result["train_frames"], sum(run.result["frames"])))
+    return f"{heard:.0f} minutes of one voice heard in training, {heard / pool:.2f} times the pool of {pool:.0f} minutes"
 
 
 def protocol(report: Report) -> str:
@@ -116,23 +124,33 @@ def protocol(report: Report) -> str:
     config, e = run.identity["config"], run.environment
     model = config["model"]
     device = f"{e['cores']} CPU cores, a run a core" if e["device"] == "cpu" else e["device"]
-    heard = report.recogniser.result["test"]["error"]
+    heard = report.recogniser.result["test"]
+    wrong = f"{heard['error']['speech']:.1%} on {len(heard['sentences'])} sentences of its own"
+    if report.bounds:
+        said = dict(list(pd.DataFrame(report.bounds.result["rows"]).groupby("what")))
+        wrong += (f", on the {len(said['speech'])} that the cores say {error(said['speech']):.1%}, after the codec "
+                  f"{error(said['codec']):.1%}")
     return (f"The study of speech: {report.corpus.result['speech']}, {run.result['phrases']:,} phrases of one voice, each of at "
             f"most 4 seconds; {run.result['core_parameters'] / 1e6:.1f} million parameters a core; {model['codebooks']} codebooks, "
-            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases; conditioning "
-            f"{model['conditioning']}, {model['units']}; greedy decoding; {device}. The recogniser gets {heard['speech']:.1%} of "
-            f"the phonemes of the speech itself wrong.")
+            f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases: "
+            f"{_trained_on(run)}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. Of the "
+            f"phonemes of the speech itself the recogniser gets wrong: {wrong}.")
+
+
+def gate(report: Report) -> list[Comparison]:
+    """Each core of the primary family that was heard against the control, which mixes no frames."""
+    samples = results(report)
+    pairs = [(core, "pointwise") for core in PRIMARY if {core, "pointwise"} <= {heard for heard, _ in samples}]
+    return compare(samples, pairs, HEADLINE, scope(report), report.study.trial)
 
 
 def comparisons(report: Report) -> list[Comparison]:
-    """The headline's comparisons, adjusted together: each core that was heard against the transformer, and against the
-    control."""
+    """The primary family: the cores of it that were heard, pairwise, in what the task does not leave to the control."""
     samples = results(report)
-    heard = {core for core, _ in samples}
-    cores = [core for core in report.study.speech_cores if core != "transformer"]
-    pairs = [(core, "transformer") for core in cores]
-    pairs += [(core, "pointwise") for core in cores if core != "pointwise"]
-    return compare(samples, [pair for pair in pairs if heard.issuperset(pair)], HEADLINE, scope(report), report.study.trial)
+    heard = [core for core in PRIMARY if core in {core for core, _ in samples}]
+    failed = {c.metric for c in gate(report) if c.tested and c.winner != c.a}
+    return compare(samples, [(b, a) for a, b in combinations(heard, 2)], [m for m in HEADLINE if m not in failed],
+                   scope(report), report.study.trial)
 
 
 def long_comparisons(report: Report) -> list[Comparison]:
@@ -164,13 +182,16 @@ def answer(report: Report) -> list[str]:
         words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
     if report.study.trial:
         return words
+    words.append(f"Does the task need a core? {_gate(gate(report))}")
     found = comparisons(report)
-    for b, title in (("pointwise", "Does the task need a core?"), ("transformer", "Does the hybrid win?")):
-        chosen = [c for c in found if (c.a, c.b) == ("mamba_conv", b)]
-        words.append(f"{title} mamba_conv against {b}, with equal parameters ({scope(report)}; 95 % intervals): "
-                     + "; ".join(map(brief, chosen)) + f". {_ahead(chosen, b)}"
-                     + (_price(report) if b == "transformer" else "") if chosen else
-                     f"{title} mamba_conv and {b} were not both measured.")
+    pairs = list(dict.fromkeys((c.a, c.b) for c in found))
+    heard, absent = ([core for core in PRIMARY if any(core in pair for pair in pairs) is there] for there in (True, False))
+    words.append("Which core is better? " + (
+        f"The primary family, named beforehand, pairwise: {', '.join(heard)}{' (not heard: ' * bool(absent)}{', '.join(absent)}"
+        f"{')' * bool(absent)}, with equal parameters ({scope(report)}; 95 % intervals for new seeds and, of phoneme errors, new "
+        "sentences)." if pairs else "Nothing is compared."))
+    words += [f"{a} against {b}: {'; '.join(brief(c) for c in found if (c.a, c.b) == (a, b))}."
+              + (_price(report) if (a, b) == ("mamba_conv", "transformer") else "") for a, b in pairs]
     words += long_answer(report)
     if "widths" in report.said:
         words.append(f"Does a convolution beside Mamba help? {_widths(report)}")
@@ -178,30 +199,64 @@ def answer(report: Report) -> list[str]:
 
 
 def _means(samples: Results, metric: str) -> str:
-    return ", ".join(f"{core} {_share([s.value for s in of_core])}"
+    return ", ".join(f"{core} {_percent(typical(metric, of_core))}"
                      for (core, name), of_core in samples.items() if name == metric) or "not measured"
 
 
-def _ahead(found: list[Comparison], b: str) -> str:
-    """Who of mamba_conv and b is ahead in what."""
-    nouns = {core: [METRICS[c.metric].noun for c in found if c.winner == core] for core in ("mamba_conv", b)}
-    return "; ".join(f"{core} is ahead in {', '.join(those)}" for core, those in nouns.items() if those) + "." if any(
-        nouns.values()) else "Neither is ahead in anything that was tested."
+def _gate(found: list[Comparison]) -> str:
+    """Whether every core beats the control, without which the task says nothing about cores."""
+    words = []
+    for metric in HEADLINE:
+        mine, noun = [c for c in found if c.metric == metric and c.tested], METRICS[metric].noun
+        if short := [c.a for c in mine if c.winner != c.a]:
+            words.append(f"In {noun} {', '.join(short)} not shown to be better than the control, pointwise: there the task says "
+                         "nothing about cores.")
+        elif mine:
+            least = min(mine, key=lambda c: c.interval.mean)
+            words.append(f"In {noun} each of {', '.join(c.a for c in mine)} is better than the control, pointwise; the least is "
+                         f"{least.a}: {brief(least)}.")
+    return " ".join(words) or "Not tested: that needs a core and the control, pointwise, with more than one seed each."
+
+
+def simulated(report: Report, studies: int = 100) -> list[str]:
+    """How often intervals like those of the primary family hold the truth, in simulated studies of each pair with the
+    variances that it shows; none where sentences were not told apart."""
+    samples, random, shares = results(report), np.random.default_rng(0), []
+    for c in comparisons(report):
+        ours, base = samples[c.a, c.metric], samples[c.b, c.metric]
+        if c.tested and ours[0].sentences:
+            table, sizes = tabled([*ours, *base])
+            shares.append(coverage(table[:len(ours)], table[len(ours):], c.interval.n, studies, random, sizes))
+    return [f"Of the 95 % intervals of phoneme errors, {np.mean(shares):.0%} hold the truth in {studies * len(shares):,} simulated "
+            f"studies that draw seeds and sentences anew, with the variances measured between each two cores."] if shares else []
 
 
 def _price(report: Report) -> str:
-    """What the hybrid costs beside the transformer, parameters equal."""
-    run = report.steps_matched
-    found = [c for c in matched(report) if not METRICS[c.metric].exact] if run else []
+    """What the hybrid costs beside the transformer: the very models whose quality is compared, and their very runs."""
+    trained = runs(report)
+    trained = trained[trained.part == "headline"].drop_duplicates("run")
+    samples: Results = {}
+    for row in trained.itertuples():
+        samples.setdefault((row.core, "speech_cpu_min"), []).append(Sample(row.cpu_s / 60, f"seed {row.seed}", row.run))
+    price, timed = "Its price, the training of these runs", report.steps_speech
+    models = {restored(ModelConfig, run.identity["config"]["model"]) for run in report.speech["headline"]}
+    if timed and models <= {restored(ModelConfig, described) for described in timed.identity["configs"]}:
+        samples |= step_samples(timed)
+        price += f" and one utterance of {report.study.frames} frames on {device(timed)}"
+    found = headline(samples, metrics=("speech_cpu_min", "step_ms", "decode_ms"), trial=report.study.trial)
+    found = [c for c in found if c.interval is not None]
     if not found:
         return ""
-    return (f" Its cost at size {run.result['size']} and {report.study.frames} frames, on {device(run)}: "
-            + "; ".join(map(brief, found)) + ".")
+    return (f" {price}: {'; '.join(map(brief, found))}. "
+            + implementations(report.bench, found[0].a, found[0].b, trained["size"].iloc[0]))
 
 
 def _share(values: ArrayLike) -> str:
     """The mean of shares, a seed each, and its interval, in %."""
-    i = finite_interval(values)
+    return _percent(finite_interval(values))
+
+
+def _percent(i: Interval | None) -> str:
     if i is None:
         return "not measured"
     if i.n < 2:
@@ -210,8 +265,8 @@ def _share(values: ArrayLike) -> str:
 
 
 def headline_table(report: Report) -> pd.DataFrame:
-    """Mean over seeds, with 95 % intervals, of every core; the bounds below."""
-    table, out = runs(report), []
+    """Mean over seeds, with 95 % intervals for new seeds and sentences, of every core; the bounds below."""
+    table, samples, out = runs(report), results(report), []
     table = table[table.part == "headline"]
     for core in report.study.speech_cores:
         mine = table[table.core == core]
@@ -220,7 +275,8 @@ def headline_table(report: Report) -> pd.DataFrame:
             continue
         row = {"core": core}
         for durations in ("given", "predicted"):
-            row[f"phoneme error, {durations} durations"] = _share(mine[mine.durations == durations].error)
+            metric = f"phoneme_error_{durations}"
+            row[f"phoneme error, {durations} durations"] = _percent(typical(metric, samples.get((core, metric), [])))
         for column, label, digits in (("mcd_db", "mel-cepstral distortion, dB", 2), ("f0_cents", "F0 error, cents", 0),
                                       ("loss", "held-out loss", 3), ("accuracy", "held-out accuracy", 3)):
             row[label] = f"{given[column].mean():.{digits}f}"
@@ -451,9 +507,10 @@ def _widths(report: Report) -> str:
         return "No width was measured beside Mamba without any."
     for metric in dict.fromkeys(c.metric for c in found):
         mine = [c for c in found if c.metric == metric]
-        better, worse = sum(c.winner == c.a for c in mine), sum(c.winner == c.b for c in mine)
+        better, worse, equal = (sum(test(c) for c in mine) for test in (
+            lambda c: c.winner == c.a, lambda c: c.winner == c.b, lambda c: c.outcome == "equal"))
         best = max(mine, key=lambda c: c.interval.mean)                 # how much less it has
-        words.append(f"{better} are better, {worse} worse and {len(mine) - better - worse} not separated in "
+        words.append(f"{better} are better, {worse} worse, {equal} equal and {len(mine) - better - worse - equal} undecided in "
                      f"{METRICS[metric].noun} (at best, {best.a}: {brief(best)})")
     return (f"The hybrid with each of {len({c.a for c in found})} widths against Mamba without any, with equal parameters "
             f"({scope(report, 'widths')}): {'; '.join(words)}.")

@@ -20,10 +20,10 @@ def seed_tables(judgements: list[Judgement]) -> dict[str, pd.DataFrame]:
     """The seed's own tables by section, its number beside ours and the verdict."""
     tables: dict[str, list] = {}
     for j in judgements:
-        if j.claim.kind in ("value", "saving", "tie"):
+        if j.claim.metric:
             tables.setdefault(j.claim.section, []).append(
                 {"quantity": _quantity(j.claim), "seed says": j.claim.quote, "measured here": j.measured or "not measured",
-                 "verdict": j.verdict})
+                 "verdict": j.verdict, "with equal parameters": _equal(j)})
     return {section: pd.DataFrame(rows) for section, rows in tables.items()}
 
 
@@ -31,11 +31,18 @@ def _quantity(claim: Claim) -> str:
     return f"{METRICS[claim.metric].noun}, {claim.core}" + (f" against {claim.than}" if claim.than else "")
 
 
+def _equal(j: Judgement) -> str:
+    """What became of a claim on cost where all cores have the same number of parameters."""
+    if j.equal is None:
+        return ""
+    return f"{j.equal.verdict}: {j.equal.measured}" if j.equal.measured else j.equal.explanation
+
+
 def claims_table(judgements: list[Judgement]) -> pd.DataFrame:
     """Every claim with what became of it and the runs behind that."""
     return pd.DataFrame([{"claim": j.claim.id, "section": j.claim.section, "the seed says": j.claim.quote,
-                          "verdict": j.verdict, "measured here": j.measured, "why": j.explanation,
-                          "runs": ", ".join(j.runs)} for j in judgements])
+                          "verdict": j.verdict, "measured here": j.measured, "with equal parameters": _equal(j),
+                          "why": j.explanation, "runs": ", ".join(j.runs)} for j in judgements])
 
 
 def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
@@ -58,7 +65,7 @@ def training_runs(report: Report) -> pd.DataFrame:
             r, heard = run.result, report.heard.get(run.name)
             row = {"core": core, "regime": regime.replace("_", " "), "seed": str(run.identity["config"]["seed"]),
                    "steps": str(r["steps"]),
-                   **{f"to {float(k):.1%}".replace(".0%", "%"): str(v or "never") for k, v in r["steps_to"].items()},
+                   **{f"to {float(k):.1%}".replace(".0%", "%"): str(v or f"> {r['steps']}") for k, v in r["steps_to"].items()},
                    "loss": f"{r['memorised']['loss']:.4f}", "accuracy": f"{r['memorised']['accuracy']:.2%}",
                    "unseen": f"{r['unseen']['accuracy']:.1%}" if r["unseen"] else "",
                    "said": "", "seconds": f"{r['training_s']:.1f}", "run": run.name}

@@ -1,11 +1,13 @@
 """The parts of a timing are what they are called."""
 import time
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from lib.config import ModelConfig
+from lib.config import ModelConfig, study
 from lib.data.codec import EMBEDDED, Codec, load_codec
 from lib.measuring import profile
 from lib.models.build import build
@@ -58,7 +60,7 @@ def test_first_audio_holds_the_codecs_part(monkeypatch):
     sound = result["sound"]
     assert (sound["frames"], sound["streams"], len(sound["ms"])) == (2, True, 2) and min(sound["ms"]) >= 100
     for parts in result["cores"].values():
-        assert len(parts["first_audio_ms"]) == 2 and len(parts["decode_ms"]) == 1
+        assert len(parts["first_audio_ms"]) == 2 and len(parts["decode_ms"]) == 2
         assert all(audio > codec for audio, codec in zip(parts["first_audio_ms"], sound["ms"]))
 
 
@@ -75,3 +77,53 @@ def test_a_moved_state_has_its_caches_filled(core):
     caches = list(attention_states(state.core))
     assert state.frames == 90 and len(caches) == (0 if core == "mamba_conv" else 4)
     assert all(cache.frames == state.characters + 90 for cache in caches)
+
+
+def stepped(monkeypatch) -> list[int]:
+    """The frame of every step of decoding from here on."""
+    positions, step = [], CodecLM.step
+    monkeypatch.setattr(CodecLM, "step", lambda model, previous, state: [positions.append(state.frames),
+                                                                         step(model, previous, state)][1])
+    return positions
+
+
+def test_decoding_is_timed_over_the_whole_utterance(monkeypatch):
+    """Once to warm up and twice for the record: not over its first frames, which cost attention less."""
+    positions = stepped(monkeypatch)
+    parts = profile.task_steps([vars(ModelConfig("transformer"))], frames=70, repeats=4, codec=None)["cores"]["transformer"]
+    assert positions == [*range(70)] * 3 and len(parts["decode_ms"]) == len(parts["prefill_ms"]) == 2
+    assert len(parts["step_ms"]) == 4
+
+
+def test_a_frame_of_decoding_is_the_mean_over_the_frames_after_the_first(monkeypatch):
+    monkeypatch.setattr(profile, "timed", lambda function: (function(), 100.0))
+    assert profile.decode_times(build(ModelConfig("mamba")).eval(), 0, 5) == {"prefill_ms": 100, "decode_ms": 25}
+
+
+SPEECH = ModelConfig("transformer", "matched-1m", pattern="delay", codebooks=2, units="phonemes", alphabet=("_", "a", "b"))
+
+
+@pytest.mark.parametrize("conditioning", ["prefix", "utterance", "word", "phoneme", "neighbours"])
+def test_the_models_of_the_study_of_speech_are_timed_whatever_their_frames_are_told(conditioning, monkeypatch):
+    config, told = vars(SPEECH) | {"conditioning": conditioning}, []
+    forward = CodecLM.told
+    monkeypatch.setattr(CodecLM, "told", lambda model, text, guide=None: [told.append(guide), forward(model, text, guide)][1])
+    parts = profile.task_steps([config], frames=60, repeats=1, codec=str(EMBEDDED))["cores"]["transformer"]
+    assert all(parts[part] for part in ("step_ms", "prefill_ms", "decode_ms", "first_audio_ms"))
+    assert bool(told) == (conditioning != "prefix")
+    assert all(guide.where[0, 0] == 0 and guide.where[0, -1] == profile.CHARACTERS - 1 for guide in told)
+    assert {guide.where.shape[1] for guide in told} <= {60, 61}        # the delay makes an utterance a frame longer
+
+
+def test_the_timing_of_given_models_says_their_size_and_how_much_they_decoded(monkeypatch):
+    models = [SPEECH, ModelConfig("mamba", "matched-1m")]
+    asked = []
+
+    def measured(task: str, **arguments) -> dict:
+        asked.append(arguments["configs"])
+        return {"cores": {c["core"]: {} for c in arguments["configs"]}, "sound": None}
+    monkeypatch.setattr(profile, "in_fresh_process", measured)
+    run = profile.profile_steps(study("smoke"), SimpleNamespace(codec=None), models)
+    assert (run.result["size"], run.result["decoded"], list(run.result["parameters"])) == ("matched-1m", 75, ["transformer", "mamba"])
+    assert asked == [[asdict(model) for model in models]] * 2
+    assert run.result["parameters"]["transformer"] == sum(p.numel() for p in CodecLM(SPEECH).parameters())

@@ -29,7 +29,7 @@ def add(report: Report, part: str, config: SpeechConfig, loss: float, wrong: int
         "validation": [{"step": config.steps, "loss": loss, "per_codebook": [0.1, 0.2]}], "test": {"loss": loss, "per_codebook": [0.1]},
         "cpu_seconds": [0.6] * config.steps, "frames": [1000] * config.steps, "core_parameters": 1000,
         "state_bytes": {"300": 1, "4800": 1e3 * kilobytes}})
-    rows = [{"split": "test", "durations": durations, "phonemes": 100, "errors": errors, "mcd_db": 3.0, "f0_cents": 20.0, "ended": True}
+    rows = [{"id": "t", "split": "test", "durations": durations, "phonemes": 100, "errors": errors, "mcd_db": 3.0, "f0_cents": 20.0, "ended": True}
             for durations, errors in (("given", wrong - 1), ("predicted", wrong))]
     if config.model.conditioning == "prefix":
         rows = [{**rows[1], "durations": "", "ended": False}]

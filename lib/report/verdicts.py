@@ -1,0 +1,38 @@
+"""The claims of the seed report, judged by a study: at its size and, where they are about cost, also where all cores have
+the same number of parameters."""
+from dataclasses import replace
+
+from ..records import Record
+from . import speech
+from .claims import METRICS, Judgement, judge, load_claims
+from .prose import device, scope
+from .results import Report, equal_results, results, swept
+
+SWEPT = ("exponent_step_time", "exponent_mixing", "decode_ms_4800")     # metrics of the sweep over lengths
+
+
+def judgements(report: Report) -> list[Judgement]:
+    """Every claim judged, each with the scope that its metric was measured in."""
+    heard, study = "headline" in report.said, report.study
+    samples, equal = results(report) | (speech.results(report) if heard else {}), equal_results(report)
+    scopes = dict.fromkeys(METRICS, scope(report))
+    if report.lengths:
+        longest = max(swept(report.lengths)[1], default=0)
+        scopes |= dict.fromkeys(SWEPT, _matched_scope(report.lengths, f"up to {longest:,}"))
+    if heard:
+        scopes |= dict.fromkeys(speech.HEADLINE, f"{speech.scope(report)}, equal parameters")
+    there = scopes
+    if matched := report.steps_matched or report.memory_lengths:
+        there = scopes | dict.fromkeys(METRICS.keys() - set(SWEPT), _matched_scope(matched, f"{study.frames}"))
+    judged = []
+    for claim in load_claims():
+        one = judge(claim, samples, scopes.get(claim.metric, ""), study.trial)
+        if claim.metric and METRICS[claim.metric].cost:
+            again = judge(replace(claim, why=""), equal, there[claim.metric], study.trial)
+            one = replace(one, equal=again, runs=tuple(dict.fromkeys(one.runs + again.runs)))
+        judged.append(one)
+    return judged
+
+
+def _matched_scope(run: Record, frames: str) -> str:
+    return f"{device(run)} at size {run.result['size']}, batch 1 (random codes of {frames} frames)"
