@@ -253,8 +253,8 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
     """How much is understood of texts of so many seconds, at espeak-ng's durations: the same phrases, none of which training
     saw, cut into texts of each length. A row a text and way of saying it: `carried` through it on one state; `window`, the
     same while attention reads no more frames at once than it did in training; and `restarted` at each sentence, as the
-    speaker does. `codec` is the ceiling. Carried or with a window a text is kept from ending before its last sentence is
-    half said: what would end early is not seen there, and restarted it is."""
+    speaker does. `codec` is the ceiling. Carried or with a window a text of several sentences is kept from ending before the
+    last is half said: what would end early is not seen there, and restarted it is."""
     config = speech_config(run).model
     saw = {*texts("train", speech.train), *texts("recogniser", speech.hearing)}
     made = phrases("longer", LONG_TEXTS * max(lengths), speech.voice, judge.codec, saw)    # none is as short as a second

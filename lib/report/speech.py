@@ -421,8 +421,9 @@ def long_notes(report: Report) -> list[str]:
     """What each way of saying a long text is, and what it does not show."""
     present = set(long_texts(report).way)
     return [*(f"{way}: {words}" for way, words in WAYS.items() if way in present),
-            "Carried or with a window a text may end in the second half of its last sentence at the earliest, whatever the model "
-            "says: that it would have ended too soon is not counted there, as it is restarted and among single sentences."]
+            "Carried or with a window a text of several sentences may end in the second half of its last sentence at the earliest, "
+            "whatever the model says: that it would have ended too soon is not counted there, as it is restarted and among single "
+            "sentences."]
 
 
 def longer_table(report: Report) -> pd.DataFrame:
