@@ -87,7 +87,7 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
 
     def those(asked: list[dict]) -> list[SpeechConfig]:
         """The usual model, and the ones asked for that the core has; of a primary core, if there are any."""
-        fields = having(core, study.speech_size, [{}, *asked]) if primary and asked else []
+        fields = having(core, study.speech_size, [{}, *asked]) if name in ("states", "layers") and primary and asked else []
         return [one(model=model) for model in fields] if len(fields) > 1 else []
 
     main, primary = core in study.speech_cores, core in study.speech_cores and core in PRIMARY
