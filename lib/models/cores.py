@@ -269,5 +269,5 @@ def options(study: Study, name: str, size: str) -> dict:
     state."""
     if size == "seed" or name not in CORES or size not in CORES[name][1]:   # which build_core says
         return {}
-    window = study.window if having(name, size, [{"window": 1}]) else None
+    window = study.window if study.window and having(name, size, [{"window": 1}]) else None
     return {"recipe": study.recipe, "window": window, "state": study.state if CORES[name][1][size].channels else None}
