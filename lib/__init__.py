@@ -43,10 +43,11 @@ def cache_folder() -> Path:
 def place_caches() -> None:
     """Tell others, before they are imported, where to keep what they compile. numba refuses to compile without a folder
     that can be written, and finds what it compiled by the file of a kernel alone, whatever another has become that it inlines:
-    so each state of the models' sources has a folder. matplotlib, IPython and Triton want the home, which in many containers
+    so each state of the kernels' sources has a folder. matplotlib, IPython and Triton want the home, which in many containers
     nobody can write."""
-    sources = sorted((Path(__file__).parent / "models").glob("*.py"))
-    places = {"NUMBA_CACHE_DIR": f"numba/{crc32(b''.join(path.read_bytes() for path in sources)):08x}"}
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    kernels = crc32(b"".join(source for source in sources if b"njit" in source))
+    places = {"NUMBA_CACHE_DIR": f"numba/{kernels:08x}"}
     if not os.access(os.path.expanduser("~"), os.W_OK):
         places |= {"MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython", "TRITON_CACHE_DIR": "triton"}
     if missing := places.keys() - os.environ.keys():
