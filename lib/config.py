@@ -200,7 +200,7 @@ STUDIES = {s.name: s for s in (
           judged=3, tested=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3, 2e-3),
           rate_steps=2, short_steps=2, strengths=("prefix",), strength_seeds=1, prefix_steps=2, windows=(20,),
           depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3),
-    Study("quick", clips=1, steps=1500),
+    Study("quick", clips=1, steps=1500, repeats=4, lengths=(300, 1200, 4800), length_processes=2, memory_processes=2),
     Study("standard", phrases=9600, speech_steps=3200, budgets=(800, 1600, 6400), control_steps=5600, strengths=STRENGTHS,
           prefix_steps=4000, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed"), width_seeds=3, **WHY),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=12_000,

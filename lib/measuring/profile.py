@@ -28,7 +28,8 @@ from ..training.memorise import model_of
 from ..training.optimiser import make_optimiser
 
 CHARACTERS = 48         # of text in every measurement
-DECODINGS = 2           # timed decodings of an utterance in each process, after one to warm up
+DECODINGS = 2           # timed decodings of an utterance in each process,
+WARM_UP = 16            # after so many frames of one
 MEMORY_STEPS = 2        # training steps of a memory measurement: from the second on Adam's moments are there
 LEAST_SECONDS = 0.2     # spent on each core at each length of the length curve, in each process
 LEAST_ROUNDS = 3        # of all cores there: a process is its median
@@ -163,7 +164,7 @@ def task_steps(configs: list[dict], frames: int, repeats: int, codec: str | None
         for core, model in models.items():
             times = step_times(model, optimisers[core], batches[core])
             if -1 <= repeat < DECODINGS:
-                times |= decode_times(model, 0, frames)
+                times |= decode_times(model, 0, frames if repeat >= 0 else min(frames, WARM_UP))
             if codec:
                 times["first_audio_ms"] = first_codes(model, needed, frames) + codec_ms
             if repeat >= 0:
