@@ -21,7 +21,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)"""
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_while_modules_are_imported_is_one_line(command, sent, tmp_path: Path, monkeypatch):
     for heavy in ("nbformat", "pandas", "soundfile", "torch"):
-        (tmp_path / f"{heavy}.py").write_text(f"import time\nopen({str(tmp_path / 'begun')!r}, 'w')\ntime.sleep(60)")
+        (tmp_path / f"{heavy}.py").write_text(f"import os, time\nos.close(os.open({str(tmp_path / 'begun')!r}, os.O_CREAT))\ntime.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{REPOSITORY}")
     process = subprocess.Popen([sys.executable, "-c", START, command], cwd=REPOSITORY, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)

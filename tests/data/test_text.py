@@ -114,17 +114,17 @@ def test_sentences_encode_and_decode():
 
 def test_spoken_sentences_stay_as_the_study_spoke_them():
     spoken = "\n".join(normalise(row["text"]) for row in ROWS)
-    assert hashlib.sha256(spoken.encode()).hexdigest()[:16] == "9f235181a32ef9d6"
+    assert hashlib.sha256(spoken.encode()).hexdigest()[:16] == "5e0f73934262c92c"
 
 
 def test_splits():
     assert len({row["id"] for row in ROWS}) == len(ROWS)
     assert len({normalise(row["text"]) for row in ROWS}) == len(ROWS)
-    assert {row["split"] for row in ROWS} == {"train", "validation", "test", "seed"}
-    assert len(texts("train")) >= 240 and len(texts("validation")) >= 40 and len(texts("test")) >= 40
+    assert {row["split"] for row in ROWS} == {"train", "validation", "test", "hard", "seed"}
+    assert len(texts("train")) >= 240 and len(texts("validation")) >= 40 and len(texts("test")) >= 100 and len(texts("hard")) >= 50
     assert texts("seed") == ["strudzony wędrówką nieproszony gość,", "i, wywiozły z wiosek pod przymusem woj",
                              "m na długo. Splądrowaws"]
-    assert all(4 <= len(row["text"].split()) <= 16 for row in ROWS if row["split"] != "seed")
+    assert all(4 <= len(row["text"].split()) <= 16 for row in ROWS if row["split"] not in ("seed", "hard"))
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
