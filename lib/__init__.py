@@ -45,14 +45,15 @@ def place_caches() -> None:
     that can be written, and finds what it compiled by the file of a kernel alone, whatever another has become that it inlines:
     so each state of the kernels' sources has a folder. matplotlib, IPython and Triton want the home, which in many containers
     nobody can write."""
-    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
-    kernels = crc32(b"".join(source for source in sources if b"njit" in source))
-    places = {"NUMBA_CACHE_DIR": f"numba/{kernels:08x}"}
+    places = {"NUMBA_CACHE_DIR": "numba"}
     if not os.access(os.path.expanduser("~"), os.W_OK):
         places |= {"MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython", "TRITON_CACHE_DIR": "triton"}
     if missing := places.keys() - os.environ.keys():
         folder = cache_folder()
         os.environ |= {name: str(folder / places[name]) for name in missing}
+        if "NUMBA_CACHE_DIR" in missing:
+            sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*/*.py"))]
+            os.environ["NUMBA_CACHE_DIR"] += f"/{crc32(b''.join(source for source in sources if b'njit' in source)):08x}"
 
 
 keep_freed_memory(True)

@@ -15,7 +15,7 @@ from math import inf, isfinite
 from . import config, records
 from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
 from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
-from .models.cores import CORES, LACKING, WIDER, having, options
+from .models.cores import CORES, LACKING, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training.durations import train_durations
 from .training.side_by_side import side_by_side
@@ -87,8 +87,8 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
 
     def those(asked: list[dict]) -> list[SpeechConfig]:
         """The usual model, and the ones asked for that the core has; of a primary core, if there are any."""
-        fields = having(core, study.speech_size, [{}, *asked]) if name in ("states", "layers") and primary and asked else []
-        return [one(model=model) for model in fields] if len(fields) > 1 else []
+        fields = [model for model in asked if primary and has(core, study.speech_size, **model)]
+        return [one(model=model) for model in ({}, *fields)] if fields else []
 
     main, primary = core in study.speech_cores, core in study.speech_cores and core in PRIMARY
     usual = CORES[core][1].get(study.speech_size)

@@ -22,9 +22,9 @@ from ..data.phrases import LONGEST, Phrase, phrases, plan, texts
 from ..data.speech import Utterance, synthesise
 from ..data.text import encode, normalise
 from ..metrics.speech import distribution_distance, edits, loop, phoneme_error, voiced_cents, warped_distortion, warped_pitch_error
-from ..models.attention import Attention
 from ..models.build import build
 from ..models.codec_lm import CodecLM
+from ..models.cores import attends
 from ..models.durations import Durations
 from ..models.recogniser import Recogniser
 from ..progress import progress_bar
@@ -267,8 +267,7 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
     if finished := records.find("longer", what):
         return finished
     model, rows, files = load_speech(run), [], {}
-    attends = any(isinstance(part, Attention) for part in model.core.modules())
-    ways = ("carried", "restarted", *(["window"] if attends and config.window is None else []))
+    ways = ("carried", "restarted", *(["window"] if attends(model.core) and config.window is None else []))
     bar = progress_bar(len(ways) * len(lengths), f"long texts, {config.core}", unit="length")
     alone = {p.id: said for p, said in zip(made, say(model, made))}     # is as it is whatever the length of its text
     for seconds in lengths:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -253,15 +253,12 @@ def attends(core: Core) -> bool:
     return any(isinstance(part, Attention) for part in core.modules())
 
 
-def having(name: str, size: str, asked: list[dict]) -> list[dict]:
-    """Those of some options of a core (window, state, layers) that it has."""
-    out = []
-    with torch.device("meta"):
-        for one in asked:
-            with suppress(ValueError):
-                build_core(name, size, causal=True, **one)
-                out.append(one)
-    return out
+@cache
+def has(name: str, size: str, **options) -> bool:
+    """Whether a core can be built with some options (window, state, layers)."""
+    with torch.device("meta"), suppress(ValueError):
+        return bool(build_core(name, size, causal=True, **options))
+    return False
 
 
 def options(study: Study, name: str, size: str) -> dict:
@@ -269,5 +266,5 @@ def options(study: Study, name: str, size: str) -> dict:
     state."""
     if size == "seed" or name not in CORES or size not in CORES[name][1]:   # which build_core says
         return {}
-    window = study.window if study.window and having(name, size, [{"window": 1}]) else None
+    window = study.window if has(name, size, window=1) else None
     return {"recipe": study.recipe, "window": window, "state": study.state if CORES[name][1][size].channels else None}

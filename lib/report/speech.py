@@ -88,7 +88,7 @@ def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
 
 
 def long_results(report: Report) -> Results:
-    """Samples of phoneme error on the longest texts, each core in its best way, as "core, way". The way is the one with the
+    """Samples of phoneme error on the longest texts, each core in its best way, as "core (way)". The way is the one with the
     least error, over all seeds, on the first half of these texts, and the samples are of the others; where a record holds no
     text by itself there are none."""
     rows = pd.DataFrame([{"core": core, "seed": seed, "run": run.name, **row} for core, seed, run in _long_runs(report)

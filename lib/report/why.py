@@ -66,30 +66,32 @@ def _variant(row) -> str:
     return ", ".join(names)
 
 
-def against_state(report: Report) -> Figure:
-    """Validation loss and phoneme error against the decoding state after 64 seconds, of each window and state."""
-    table, (figure, axes) = rows(report, "states"), plt.subplots(1, 2, figsize=(13, 4.4))
-    for axis, column, scale, label in ((axes[0], "loss", 1, LOSS), (axes[1], "error", 100, ERROR)):
+def _loss_and_error(table: pd.DataFrame, x: str, label: str) -> Figure:
+    """Validation loss and phoneme error of each core's runs against a column."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.4))
+    for axis, column, scale, name in ((axes[0], "loss", 1, LOSS), (axes[1], "error", 100, ERROR)):
         for core, mine in table.groupby("core", sort=False):
-            mine = mine.sort_values("kilobytes")
-            axis.plot(mine.kilobytes, scale * mine[column], "o-", color=colour(core), label=core)
+            mine = mine.sort_values(x)
+            axis.plot(mine[x], scale * mine[column], "o-", color=colour(core), label=core)
             for row in mine.itertuples():
-                axis.annotate(_variant(row), (row.kilobytes, scale * getattr(row, column)), fontsize=7, xytext=(4, 4),
+                axis.annotate(_variant(row), (getattr(row, x), scale * getattr(row, column)), fontsize=7, xytext=(4, 4),
                               textcoords="offset points")
-        axis.set(xlabel="decoding state after 64 seconds (kB)", ylabel=label, xscale="log")
+        axis.set(xlabel=label, ylabel=name)
     axes[0].legend(fontsize=8)
+    return figure
+
+
+def against_state(report: Report) -> Figure:
+    """Quality against the decoding state after 64 seconds, of each window and state."""
+    figure = _loss_and_error(rows(report, "states"), "kilobytes", "decoding state after 64 seconds (kB)")
+    for axis in figure.axes:
+        axis.set(xscale="log")
     return figure
 
 
 def against_layers(report: Report) -> Figure:
-    """Validation loss and phoneme error against the number of layers, parameters equal."""
-    table, (figure, axes) = rows(report, "layers"), plt.subplots(1, 2, figsize=(13, 4))
-    for axis, column, scale, label in ((axes[0], "loss", 1, LOSS), (axes[1], "error", 100, ERROR)):
-        for core, mine in table.sort_values("layers").groupby("core", sort=False):
-            axis.plot(mine.layers, scale * mine[column], "o-", color=colour(core), label=core)
-        axis.set(xlabel="layers, as many parameters", ylabel=label)
-    axes[0].legend(fontsize=8)
-    return figure
+    """Quality against the number of layers, parameters equal."""
+    return _loss_and_error(rows(report, "layers"), "layers", "layers, as many parameters")
 
 
 def encoders(report: Report) -> pd.DataFrame:

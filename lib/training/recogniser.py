@@ -115,7 +115,7 @@ def train_recogniser(voice: str, codec: Codec, settings: Settings) -> records.Re
         return {"phonemes": phonemes, "parameters": sum(p.numel() for p in model.parameters()), **history,
                 **{split: measured(model, chosen, voice, codec) for split, chosen in judged.items()}}, {
                     WEIGHTS: save(model.state_dict())}
-    return finished("recogniser", what, train)
+    return finished("recogniser", what, train, whole=True)
 
 
 def learn(model: Recogniser, heard: list[Example], settings: Settings, path: Path) -> dict:
