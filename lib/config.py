@@ -155,6 +155,7 @@ class Study:
     units: str = "phonemes"         # of the text where its spans are given, or characters
     speech_seeds: int = 3
     speech_steps: int = 800
+    speech_batch: int = 8           # phrases a step
     rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)   # that each core chooses from at each size, and more where one is at the edge
     rate_steps: int = 800           # of each of the runs that it chooses by
     budgets: tuple[int, ...] = ()   # other numbers of steps of the headline's run, one seed
@@ -169,7 +170,8 @@ class Study:
     states: tuple[int, ...] = ()    # of a channel of Mamba, against quality
     depths: tuple[float, ...] = ()  # times as many layers
     width_seeds: int = 0            # of each of WIDTHS
-    spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's first seeds say
+    spoken_seconds: tuple[int, ...] = (4, 10, 30, 60)   # of texts that the headline's seeds say; (): none
+    drawn: int = 32                 # at most so many test sentences that the first of them says with tokens drawn
     hearing: int = 1200             # sentences that the recogniser learns from
     hearing_steps: int = 500
     processes: int = 5              # fresh processes behind a headline timing

@@ -41,7 +41,7 @@ def base(study: Study, data: Data, core: str, conditioning: str | None = None, u
     size = size or (study.matched if core in LACKING.get(study.speech_size, ()) else study.speech_size)
     asked = {"codebooks": study.speech_codebooks, **options(study, core, size), **(model or {})}
     return SpeechConfig(model_config(data, core, conditioning, units, size=size, **asked),
-                        **{"steps": study.speech_steps, **fields})
+                        **{"steps": study.speech_steps, "batch": study.speech_batch, **fields})
 
 
 def rates(study: Study, data: Data, core: str, size: str, rates: list[float]) -> list[SpeechConfig]:
@@ -147,7 +147,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         records.note(study.label, f"speech/{name}/{core}", runs)
         records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
         if name == "headline":
-            records.note(study.label, f"drawn/{core}", [draw_and_judge(runs[0], speech, data, judge)])
+            records.note(study.label, f"drawn/{core}",
+                         [draw_and_judge(run, speech, data, judge, study.drawn) for run in runs[:1] if study.drawn])
             model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
                 long = runs if study.spoken_seconds else []

@@ -40,7 +40,6 @@ from .listening import CODES, sound_file
 BATCH = 16          # sentences said at once
 SOUNDS = 4          # sentences of a list whose sound is kept
 VALIDATION = 12     # validation sentences that are said
-DRAWN = 32          # test sentences that are also said with tokens drawn
 LONG_TEXTS = 4      # of the greatest length
 WAYS = {"greedy": Sampling(), **{f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
                                  for t in (0.7, 1.0) for aware in (False, True)}}
@@ -192,9 +191,9 @@ def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
     return phoneme_error([p.phonemes for p in wanted], [r["heard"].split() for r in rows[1:] + rows[:1]])
 
 
-def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge) -> records.Record:
+def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge, sentences: int) -> records.Record:
     """What a run says of the first test sentences, its tokens drawn in each of WAYS, at predicted durations, judged."""
-    config, durations, wanted = speech_config(run).model, predictor(run, data), data.test[:DRAWN]
+    config, durations, wanted = speech_config(run).model, predictor(run, data), data.test[:sentences]
     what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
             "ways": {way: described(sampling) for way, sampling in WAYS.items()}, "sentences": [p.text for p in wanted],
             "behaviour": [behaviour(config, samplings=tuple(WAYS.values())), *hearing(judge.codec)]}

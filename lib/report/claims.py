@@ -52,7 +52,7 @@ class Sample:
     value: float
     pair: str       # what it shares with a sample of another core: "seed 0", "process 3"
     run: str        # the run record that it comes from
-    sentences: tuple[tuple[str, int, int], ...] = ()    # id, errors and phonemes of each, where it is a share of errors
+    sentences: tuple[tuple[str, float, int], ...] = ()  # id, errors and phonemes of each, or its loss and 1, where they are known
     censored: bool = False      # never reached: it is more than `value`
 
 
@@ -414,12 +414,12 @@ def typical(name: str, samples: Sequence[Sample]) -> Interval | None:
 
 
 def tabled(samples: Sequence[Sample]) -> tuple[list, list[int] | None]:
-    """Samples as a table (seeds, sentences) of errors, and the phonemes of each sentence; where these are not known, (seeds, 1)
-    of values."""
+    """Samples as a table (seeds, sentences) of errors, and the phonemes of each sentence; where one does not hold these,
+    (seeds, 1) of values."""
+    if not all(s.sentences for s in samples):
+        return [[s.value] for s in samples], None
     if len({tuple((name, size) for name, _, size in s.sentences) for s in samples}) > 1:
         raise _Unfit("Not all said the same sentences")
-    if not samples[0].sentences:
-        return [[s.value] for s in samples], None
     return [[errors for _, errors, _ in s.sentences] for s in samples], [size for _, _, size in samples[0].sentences]
 
 

@@ -45,13 +45,14 @@ def runs(report: Report) -> pd.DataFrame:
                     "steps": config["steps"], "seed": config["seed"], "rate": config["learning_rate"], "durations": durations,
                     "error": error(test), "validation": error(spoken[spoken.split == "validation"]),
                     "mcd_db": test.mcd_db.mean(), "f0_cents": test.f0_cents.mean(), "ended": test.ended.mean(),
-                    "loss": run.result["test"]["loss"], "accuracy": np.mean(run.result["test"]["per_codebook"]),
+                    "loss": run.result["test"]["loss"], "losses": run.result["test"].get("losses", []),
+                    "accuracy": np.mean(run.result["test"]["per_codebook"]),
                     "parameters": run.result["core_parameters"], "cpu_s": sum(run.result["cpu_seconds"]),
                     "frames": sum(run.result["frames"]),
                     "shuffled": said.result["shuffled_text"], "run": run.name, "said": said.name,
                     "sentences": tuple(zip(test.id, test.errors, test.phonemes))})
     return pd.DataFrame(out, columns=["part", "core", "size", "conditioning", "units", "steps", "seed", "rate", "durations", "error",
-                                      "validation", "mcd_db", "f0_cents", "ended", "loss", "accuracy", "parameters", "cpu_s",
+                                      "validation", "mcd_db", "f0_cents", "ended", "loss", "losses", "accuracy", "parameters", "cpu_s",
                                       "frames", "shuffled", "run", "said", "sentences"])
 
 
@@ -63,7 +64,8 @@ def results(report: Report, part: str = "headline") -> Results:
         pair = f"seed {row.seed}"
         out.setdefault((row.core, f"phoneme_error_{row.durations}"), []).append(Sample(row.error, pair, row.said, row.sentences))
         if row.durations == "given":
-            out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run))
+            sentences = tuple((name, loss, 1) for (name, *_), loss in zip(row.sentences, row.losses))
+            out.setdefault((row.core, "held_out_loss"), []).append(Sample(row.loss, pair, row.run, sentences))
     return out | (long_results(report) if part == "headline" else {})
 
 

@@ -19,7 +19,8 @@ from .checkpoint import load_weights
 from .loop import finished, fit
 from .speech import Data
 
-STEPS, BATCH, LEARNING_RATE = 800, 64, 2e-3
+LEAST, STEPS, PASSES = 200, 800, 15     # steps, and of few phrases so many passes between these
+BATCH, LEARNING_RATE = 64, 2e-3
 WEIGHTS = "durations.safetensors"
 
 Example = tuple[Tensor, Tensor, Tensor]     # symbols (symbols,), the span that each is in, frames (spans,)
@@ -53,20 +54,24 @@ def train_durations(config: ModelConfig, data: Data) -> records.Record:
     """The finished predictor for the symbols and spans of a model: found or trained, in less than a minute."""
     cut = ModelConfig("any", "any", **{name: getattr(config, name) for name in (
         "regime", "pattern", "conditioning", "codebooks", "language", "units", "alphabet")})
-    what = {"model": described(cut), "data": data.digest, "settings": [STEPS, BATCH, LEARNING_RATE],
+    what = {"model": described(cut), "data": data.digest, "settings": [_steps(data), BATCH, LEARNING_RATE],
             "behaviour": _behaviour()}
     return finished("durations", what, lambda path: _train(config, data, path))
 
 
-def _descent(model: Durations) -> tuple[Optimizer, LRScheduler]:
+def _steps(data: Data) -> int:
+    return min(STEPS, max(LEAST, PASSES * len(data.train) // BATCH))
+
+
+def _descent(model: Durations, steps: int) -> tuple[Optimizer, LRScheduler]:
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, STEPS)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, steps)
 
 
 def _train(config: ModelConfig, data: Data, path: Path) -> tuple[dict, dict[str, bytes]]:
     torch.manual_seed(0)
     model = Durations(config.vocabulary)
-    optimiser, schedule = _descent(model)
+    optimiser, schedule = _descent(model, steps := _steps(data))
     train = [example(p, config) for p in data.train]
 
     def step(i: int) -> tuple[Tensor, dict]:
@@ -75,7 +80,7 @@ def _train(config: ModelConfig, data: Data, path: Path) -> tuple[dict, dict[str,
         chosen = torch.randint(len(train), (BATCH,)).tolist()
         return duration_loss(*predict(model, [train[i] for i in chosen])), {}
 
-    fit(model, optimiser, STEPS, step, path, "durations")
+    fit(model, optimiser, steps, step, path, "durations")
     with torch.inference_mode():
         predicted, true = predict(model, [example(p, config) for p in data.test])
     return {"test": {"spans": len(true), "mean_error_frames": (predicted - true).abs().mean().item(),
@@ -89,7 +94,7 @@ def _behaviour() -> list[str]:
         torch.manual_seed(0)
         model = Durations(9).double()
     batch = [(torch.arange(n) % 9, torch.arange(n) // 2, torch.arange(1.0, n // 2 + 1).double()) for n in (8, 6)]
-    return first_steps(model, _descent(model)[0], lambda: duration_loss(*predict(model, batch)))
+    return first_steps(model, _descent(model, STEPS)[0], lambda: duration_loss(*predict(model, batch)))
 
 
 def load_durations(record: records.Record) -> Durations:

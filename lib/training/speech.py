@@ -114,14 +114,15 @@ def rate(config: SpeechConfig, step: int) -> float:
 
 @torch.inference_mode()
 def evaluate(model: CodecLM, examples: list[Example]) -> dict:
-    """Teacher-forced cross-entropy per token and accuracy of each codebook, mean over phrases."""
+    """Teacher-forced cross-entropy per token and accuracy of each codebook, mean over phrases; and the former of each."""
     rows = []
     for one in examples:
         codes, lengths, text, told = collate([one], model.config)
         cross_entropy, _, right = losses(*model(codes, text, told), codes, lengths)
         rows.append(torch.cat([cross_entropy[None], right]))
-    mean = torch.stack(rows).mean(0)
-    return {"loss": mean[0].item(), "per_codebook": mean[1:].tolist()}
+    table = torch.stack(rows)                   # (phrases, 1 + codebooks)
+    mean = table.mean(0)
+    return {"loss": mean[0].item(), "per_codebook": mean[1:].tolist(), "losses": table[:, 0].tolist()}
 
 
 def costs(model: CodecLM, one: Example) -> dict:
@@ -163,7 +164,8 @@ def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str
 
     def validate(i: int, history: History) -> None:
         if (i + 1) % config.validate_every == 0 or i + 1 == config.steps:
-            history.setdefault("validation", []).append({"step": i + 1, **evaluate(model, validation)})
+            heard = evaluate(model, validation)
+            history.setdefault("validation", []).append({"step": i + 1, "loss": heard["loss"], "per_codebook": heard["per_codebook"]})
 
     history = fit(model, make_optimiser(model, config), config.steps, step, path,
                   f"{config.model.core} {config.model.conditioning} {config.learning_rate:g}", config.clip_norm,

@@ -91,7 +91,7 @@ def test_bounds_hold_the_hard_list_apart(data, judge):
 
 
 def test_tokens_are_drawn_in_every_way(data, judge):
-    drawn = draw_and_judge(run_of("pointwise"), SPEECH, data, judge)
+    drawn = draw_and_judge(run_of("pointwise"), SPEECH, data, judge, 32)
     rows = pd.DataFrame(drawn.result["rows"])
     assert list(rows.way.unique()) == list(module.WAYS) == [p["way"] for p in drawn.result["passes"]]
     assert len(rows) == 2 * len(module.WAYS) and list(module.WAYS)[0] == "greedy" and len(module.WAYS) == 5
