@@ -35,7 +35,7 @@ from .data.layouts import recognise
 from .files import Unwritable, scratch, sweep, write_atomic, writing
 from .progress import TOLD, Watch
 from .records import runs_root
-from .report import html
+from .report import page
 
 NOTEBOOKS = config.REPOSITORY / "notebooks"
 REPORT = "07_report"        # the notebook that becomes report.html
@@ -185,7 +185,7 @@ def _execute(notebook: Path, folder: Path, temporary: Path, watch: Watch, parame
         message = " ".join(message.split())
         raise RunError(f"{notebook.stem} failed: {name}: {message} (executed: {failed})") from error
     executed = nbformat.read(running, as_version=4)
-    if html.inert(executed):        # whoever wrote the notebook or the corpus; then JupyterLab leaves its <audio> in
+    if page.inert(executed):        # whoever wrote the notebook or the corpus; then JupyterLab leaves its <audio> in
         with suppress(OSError, sqlite3.Error):
             NotebookNotary().sign(executed)
     failed.unlink(missing_ok=True)
@@ -195,7 +195,7 @@ def _execute(notebook: Path, folder: Path, temporary: Path, watch: Watch, parame
 
 def _export(notebook: Path, out: Path) -> None:
     try:
-        html.export(notebook, out)
+        page.export(notebook, out)
     except ValueError as error:
         raise RunError(f"{notebook.stem} could not be exported: {error}") from error
 

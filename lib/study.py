@@ -13,11 +13,11 @@ from dataclasses import replace
 from math import inf, isfinite
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, SpeechConfig, Study
+from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, Study
 from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from .models.cores import CORES, LACKING, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
-from .training.durations import train_durations
+from .training import durations
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
@@ -119,7 +119,9 @@ def run_all(groups: dict[tuple[str, str], list[SpeechConfig]], speech: Speech, d
 
     asked = dict.fromkeys(one for configs in groups.values() for one in configs)        # parts may share a run
     missing = [one for one in asked if not done(one)]
-    side_by_side(one_run, [(one, speech, judge is not None) for one in missing], label)
+    spans = dict.fromkeys(durations.spans_of(one.model) for one in missing if judge and one.model.conditioning in ALIGNED)
+    first = [(one_predictor, one, speech) for one in spans if not records.find("durations", durations.identity(one, data))]
+    side_by_side([*first, *((one_run, one, speech, judge is not None) for one in missing)], label)
     return {key: [records.find("speech", identity(one, speech, data)) for one in configs] for key, configs in groups.items()}
 
 
@@ -129,6 +131,11 @@ def one_run(config: SpeechConfig, speech: Speech, listen: bool) -> None:
     run = train_speech(config, speech, data, to_speak=listen)
     if listen:
         listen_to(run, speech, data, Judge.of(speech))
+
+
+def one_predictor(spans: ModelConfig, speech: Speech) -> None:
+    """Train the duration predictor that runs are listened to with."""
+    durations.train_durations(spans, load_data(speech))
 
 
 def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
@@ -154,7 +161,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
                 long = runs if study.spoken_seconds else []
                 records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
-                                 train_durations(model, data))
+                                 durations.train_durations(model, data))
                 write_errors(study)
 
 

@@ -11,7 +11,7 @@ from conftest import run_smoke
 from lib import records
 from lib.config import REPOSITORY
 from lib.measuring import bench
-from lib.report.html import inert
+from lib.report.page import inert
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0*.ipynb"))
 

@@ -86,12 +86,12 @@ def test_a_rate_at_the_edge_asks_for_the_next_and_one_that_diverged_is_the_worst
 
 def test_a_run_that_two_parts_share_is_made_once(monkeypatch):
     made = []
-    monkeypatch.setattr(lib.study, "side_by_side", lambda _, tasks, label: made.extend(tasks))
+    monkeypatch.setattr(lib.study, "side_by_side", lambda tasks, label: made.extend(tasks))
     monkeypatch.setattr(lib.study, "identity", lambda *_: {})
     monkeypatch.setattr(lib.study.records, "find", lambda *_: None)
     one, other = runs("headline", "mamba")[:2]
     run_all({("headline", "mamba"): [one, other], ("recipe", "mamba"): [one]}, None, DATA, None, "")
-    assert [config for config, *_ in made] == [one, other]
+    assert [config for _, config, *_ in made] == [one, other]
 
 
 def test_the_short_runs_for_a_rate_differ_in_it_alone():

@@ -50,13 +50,20 @@ def predict(model: Durations, examples: list[Example]) -> tuple[Tensor, Tensor]:
     return predicted[present], frames[present]
 
 
+def spans_of(config: ModelConfig) -> ModelConfig:
+    """Of a model, what its symbols and spans depend on: one predictor serves all models that are alike in it."""
+    return ModelConfig("any", "any", **{name: getattr(config, name) for name in (
+        "regime", "pattern", "conditioning", "codebooks", "language", "units", "alphabet")})
+
+
+def identity(config: ModelConfig, data: Data) -> dict:
+    return {"model": described(spans_of(config)), "data": data.digest, "settings": [_steps(data), BATCH, LEARNING_RATE],
+            "behaviour": _behaviour()}
+
+
 def train_durations(config: ModelConfig, data: Data) -> records.Record:
     """The finished predictor for the symbols and spans of a model: found or trained, in less than a minute."""
-    cut = ModelConfig("any", "any", **{name: getattr(config, name) for name in (
-        "regime", "pattern", "conditioning", "codebooks", "language", "units", "alphabet")})
-    what = {"model": described(cut), "data": data.digest, "settings": [_steps(data), BATCH, LEARNING_RATE],
-            "behaviour": _behaviour()}
-    return finished("durations", what, lambda path: _train(config, data, path))
+    return finished("durations", identity(config, data), lambda path: _train(config, data, path))
 
 
 def _steps(data: Data) -> int:

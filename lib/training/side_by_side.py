@@ -1,6 +1,5 @@
 """Independent runs at once, each on one thread of a process of its own: two such do more than one of two threads."""
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -9,17 +8,19 @@ import torch
 from ..models.build import DEVICE
 from ..progress import progress_bar
 
+Task = tuple    # a function of a module, and its arguments
 
-def side_by_side(run: Callable, tasks: list[tuple], label: str) -> None:
-    """Call `run`, a function of a module, with each of the argument tuples: as many at once as this process has threads,
-    on a GPU one after the other. What one of them raises ends the others that have not begun."""
+
+def side_by_side(tasks: list[Task], label: str) -> None:
+    """Do the tasks, as many at once as this process has threads, on a GPU one after the other. What one of them raises ends
+    the others that have not begun."""
     if not tasks:
         return
     at_once = 1 if DEVICE.type == "cuda" else min(torch.get_num_threads(), len(tasks))
     bar = progress_bar(len(tasks), label, unit="run")
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         try:
-            for done in as_completed([pool.submit(run, *task) for task in tasks]):
+            for done in as_completed([pool.submit(*task) for task in tasks]):
                 done.result()
                 bar.update()
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from browser import inspect_page, needs_chromium
 from lib.report import html
+from lib.report.page import export
 
 pytestmark = [pytest.mark.long, needs_chromium]
 
@@ -20,7 +21,7 @@ def test_an_exported_page_plays_offline(tmp_path: Path):
         new_code_cell("players", outputs=[new_output("display_data", {"text/html": players}),
                                           new_output("stream", name="stdout", text="<script>broken(</script>")])])
     nbformat.write(notebook, tmp_path / "tones.ipynb")
-    page = inspect_page(html.export(tmp_path / "tones.ipynb", tmp_path / "tones.html"), tmp_path / "tones.png")
+    page = inspect_page(export(tmp_path / "tones.ipynb", tmp_path / "tones.html"), tmp_path / "tones.png")
     assert page.requests == [] and page.errors == []
     assert page.audio_seconds == [1.0, 2.0]
     assert (tmp_path / "tones.png").stat().st_size > 1000

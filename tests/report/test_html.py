@@ -12,7 +12,7 @@ import soundfile
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lib.report import html
+from lib.report import html, page
 
 ATTACK = '"><script>alert(1)</script>'
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -22,7 +22,7 @@ def export(tmp_path: Path, *cells) -> BeautifulSoup:
     path = tmp_path / "page.ipynb"
     nbformat.write(new_notebook(cells=list(cells), metadata={"widgets": {
         "application/vnd.jupyter.widget-state+json": {"version_major": 2, "version_minor": 0, "state": {}}}}), path)
-    return BeautifulSoup(html.export(path, tmp_path / "page.html").read_text(), "html.parser")
+    return BeautifulSoup(page.export(path, tmp_path / "page.html").read_text(), "html.parser")
 
 
 def output(**data) -> nbformat.NotebookNode:
@@ -110,4 +110,16 @@ PLAYER = html.audio(np.zeros(2400, np.float32), 'a "tone"')
 def test_what_a_notebook_shows_is_inert_where_it_can_do_nothing(shown, inert):
     cells = [new_markdown_cell("<script>"), new_code_cell("0", outputs=[new_output("stream", text="<script>")]),
              new_code_cell("1", outputs=[output(**shown)])]
-    assert html.inert(new_notebook(cells=cells)) is inert
+    assert page.inert(new_notebook(cells=cells)) is inert
+
+
+def test_a_section_in_which_nothing_was_shown_is_left_out(tmp_path):
+    def shown(text):
+        return new_code_cell(outputs=[output(text_html=f"<p>{text}</p>")])
+
+    cells = [new_markdown_cell("# Title"), new_code_cell(), new_markdown_cell("## Kept"), shown("one"), new_markdown_cell("Prose."),
+             new_markdown_cell("## Empty\nwith prose"), new_code_cell(), new_markdown_cell("### Empty below"), new_code_cell(),
+             new_markdown_cell("## Empty itself"), new_code_cell(), new_markdown_cell("### Full below"), shown("two"),
+             new_markdown_cell("### Empty beside"), new_code_cell(), new_markdown_cell("## Words alone"), new_markdown_cell("More.")]
+    headings = [h.get_text() for h in export(tmp_path, *cells).select("h1, h2, h3")]
+    assert headings == ["Title", "Kept", "Empty itself", "Full below", "Words alone"]
