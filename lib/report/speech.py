@@ -194,7 +194,7 @@ def answer(report: Report) -> list[str]:
         "sentences)." if pairs else "Nothing is compared."))
     words += [f"{a} against {b}: {'; '.join(brief(c) for c in found if (c.a, c.b) == (a, b))}."
               + (_price(report) if (a, b) == ("mamba_conv", "transformer") else "") for a, b in pairs]
-    words += long_answer(report)
+    words += strength_answer(report) + long_answer(report)
     if "widths" in report.said:
         words.append(f"Does a convolution beside Mamba help? {_widths(report)}")
     return words
@@ -365,11 +365,34 @@ def curves(report: Report) -> Figure:
     return figure
 
 
+def _strengths(report: Report) -> pd.DataFrame:
+    """The runs that are told more or less of the text, in the study's units where there is a choice."""
+    table = runs(report)
+    return table[(table.part == "strengths") & ((table.units == report.study.units) | ~table.conditioning.isin(SPREAD))]
+
+
+def strength_answer(report: Report) -> list[str]:
+    """How much what a frame is told decides beside the core, in a sentence; none where it was tried in one way alone."""
+    shown = _strengths(report)
+    shown = shown[shown.durations != "predicted"]
+    means = 100 * shown.groupby(["conditioning", "core"]).error.mean().unstack()
+    means = means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+    if min(means.shape) < 2:
+        return []
+    told = [f"{c} {row.min():.1f} to {row.max():.1f} %" for c, row in means.iterrows()]
+    between, least, most = means.max(axis=1) - means.min(axis=1), means.mean(axis=1).idxmin(), means.mean(axis=1).idxmax()
+    more = means.loc[most] - means.loc[least]
+    control = 100 * shown[(shown.core == "pointwise") & (shown.conditioning == least)].error.mean()
+    alone = f", and the control, pointwise, which mixes no frames, is at {control:.1f} %" if np.isfinite(control) else ""
+    return [f"How much does it matter what a frame is told of the text? Phoneme error with given durations, from the best core to "
+            f"the worst: {', '.join(told)} ({shown.steps.max():,} steps, {shown.seed.nunique()} seeds). Told the same, cores are at "
+            f"most {between.max():.1f} points apart; told {least} in place of {most}, each has {more.min():.0f} to {more.max():.0f} "
+            f"points fewer errors{alone}."]
+
+
 def against_strength(report: Report) -> Figure:
     """Phoneme error of every core against how much its frames are told of the text; dots are runs, a line joins means."""
-    table = runs(report)
-    usual = report.study.units
-    shown = table[(table.part == "strengths") & ((table.units == usual) | ~table.conditioning.isin(SPREAD))]
+    shown = _strengths(report)
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.4), sharey=True)
     for axis, durations in zip(axes, ("given", "predicted")):
         chosen = shown[shown.durations.isin([durations, ""])]

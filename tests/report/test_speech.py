@@ -121,6 +121,33 @@ def test_intervals_are_for_new_sentences_too(report):
     assert held.startswith("Of the 95 % intervals of phoneme errors, ") and "in 300 simulated studies" in held
 
 
+def test_intervals_of_loss_are_for_new_sentences_too(report):
+    """The same losses, told by sentence: what a core is worse on counts, and a run without them takes sentences out."""
+    before = {c.metric: c.interval for c in speech.comparisons(report) if (c.a, c.b) == ("mamba_conv", "transformer")}
+    for said, run in zip(report.said["headline"], report.speech["headline"]):
+        said.result["rows"] = [{**row, "id": f"t{i}"} for row in said.result["rows"] for i in range(12)]
+        worse = run.identity["config"]["model"]["core"] == "mamba_conv"
+        run.result["test"]["losses"] = [run.result["test"]["loss"] + by * worse for by in 4 * (-0.15, 0.25, -0.1)]
+    after = {c.metric: c for c in speech.comparisons(report) if (c.a, c.b) == ("mamba_conv", "transformer")}["held_out_loss"]
+    assert after.interval.mean == pytest.approx(before["held_out_loss"].mean) and "n = 3 seeds, 12 sentences)" in after.sentence
+    assert after.interval.low < 0 < before["held_out_loss"].low
+    del report.speech["headline"][0].result["test"]["losses"]
+    again = {c.metric: c for c in speech.comparisons(report) if (c.a, c.b) == ("mamba_conv", "transformer")}["held_out_loss"]
+    assert again.interval == before["held_out_loss"]
+
+
+def test_how_much_a_frame_is_told_is_a_headline(report):
+    assert speech.strength_answer(report) == []
+    for conditioning, by_core in (("word", ([20, 22], [10, 12], [50, 50])), ("neighbours", ([4, 4], [2, 4], [5, 5]))):
+        for core, errors in zip(("transformer", "mamba_conv", "pointwise"), by_core):
+            for kind, group in zip((report.speech, report.said), runs_of(core, errors, conditioning=conditioning)):
+                kind.setdefault("strengths", []).extend(group)
+    said, = speech.strength_answer(report)
+    assert "word 11.0 to 21.0 %, neighbours 3.0 to 4.0 % (40 steps, 2 seeds)" in said
+    assert "cores are at most 10.0 points apart; told neighbours in place of word, each has 8 to 17 points fewer errors" in said
+    assert said.endswith("and the control, pointwise, which mixes no frames, is at 5.0 %.") and said in speech.answer(report)
+
+
 def test_one_seed_gives_numbers_and_no_verdict(report):
     for kind in (report.speech, report.said):
         kind["headline"] = kind["headline"][::3]
