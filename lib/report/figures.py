@@ -15,8 +15,9 @@ from ..data.audio import SAMPLE_RATE
 from ..files import write_atomic
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
+from ..metrics.stats import Interval
 from ..records import Record, figures_root
-from .claims import METRICS, Comparison
+from .claims import METRICS, VERDICTS, Comparison, Results, named
 from .results import TIMES, Report, curve, medians, said_share, swept
 from .tables import MEASURES
 
@@ -189,6 +190,42 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
     left, right = axis.get_xlim()
     axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
              xlabel="advantage" + (f" of {drawn[0].a} over {drawn[0].b}" if len(pairs) == 1 else "") + " (% or points)")
+    return figure
+
+
+def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: float | None) -> Figure:
+    """A share of each core, a line a core: dots are seeds, the bar is its mean and 95 % interval; dashed is the codec alone."""
+    figure, axis = plt.subplots(figsize=(8, 0.55 * len(means) + 1.1))
+    for row, (core, i) in enumerate(reversed(means.items())):
+        if i.n > 1:
+            axis.plot([100 * i.low, 100 * i.high], [row, row], color=colour(core), linewidth=5, alpha=0.45, solid_capstyle="butt")
+        axis.plot([100 * s.value for s in samples[core, metric]], [row] * i.n, "o", color=colour(core), markersize=5)
+        axis.plot(100 * i.mean, row, "|", color=colour(core), markersize=18, markeredgewidth=3)
+        axis.annotate(f"{100 * i.mean:.1f} %", (100 * max(i.mean, np.nan_to_num(i.high)), row), xytext=(8, 0),
+                      textcoords="offset points", va="center", fontsize=10)
+    if bound is not None:
+        axis.axvline(100 * bound, color="grey", linestyle="--", linewidth=1)
+        axis.annotate("the codec alone", (100 * bound, len(means) - 0.5), xytext=(4, 0), textcoords="offset points", va="top",
+                      fontsize=9)
+    axis.set_yticks(range(len(means)), [named(core) for core in reversed(means)])
+    axis.set(xlabel=f"{METRICS[metric].noun} (%)", xlim=(0, None), ylim=(-0.6, len(means) - 0.4))
+    axis.margins(x=0.15)
+    return figure
+
+
+def verdicts(counts: dict[str, int]) -> Figure:
+    """How many claims have each verdict, as parts of one bar, labelled."""
+    figure, axis = plt.subplots(figsize=(10, 1.6))
+    begin, shades = 0, dict(zip(VERDICTS, sns.color_palette("colorblind")))
+    for verdict in VERDICTS:
+        n = counts.get(verdict, 0)
+        axis.barh(0, n, left=begin, color=shades[verdict], alpha=0.8)
+        if n:
+            axis.text(begin + n / 2, 0, str(n), ha="center", va="center", fontsize=11)
+            axis.plot([], [], "s", color=shades[verdict], label=verdict)
+        begin += n
+    axis.set_axis_off()
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False, fontsize=10)
     return figure
 
 

@@ -184,7 +184,7 @@ def answer(report: Report) -> list[str]:
         words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
     if report.study.trial:
         return words
-    words.append(f"Does the task need a core? {_gate(gate(report))}")
+    words.append(f"Does the task need a core? {gate_words(report)}")
     found = comparisons(report)
     pairs = list(dict.fromkeys((c.a, c.b) for c in found))
     heard, absent = ([core for core in PRIMARY if any(core in pair for pair in pairs) is there] for there in (True, False))
@@ -205,9 +205,9 @@ def _means(samples: Results, metric: str) -> str:
                      for (core, name), of_core in samples.items() if name == metric) or "not measured"
 
 
-def _gate(found: list[Comparison]) -> str:
+def gate_words(report: Report) -> str:
     """Whether every core beats the control, without which the task says nothing about cores."""
-    words = []
+    found, words = gate(report), []
     for metric in HEADLINE:
         mine, noun = [c for c in found if c.metric == metric and c.tested], METRICS[metric].noun
         if short := [c.a for c in mine if c.winner != c.a]:
@@ -371,12 +371,18 @@ def _strengths(report: Report) -> pd.DataFrame:
     return table[(table.part == "strengths") & ((table.units == report.study.units) | ~table.conditioning.isin(SPREAD))]
 
 
-def strength_answer(report: Report) -> list[str]:
-    """How much what a frame is told decides beside the core, in a sentence; none where it was tried in one way alone."""
+def strength_means(report: Report) -> pd.DataFrame:
+    """Phonemes wrong in % with given durations, mean over seeds: what a frame is told, from least to most, × primary core."""
     shown = _strengths(report)
     shown = shown[shown.durations != "predicted"]
     means = 100 * shown.groupby(["conditioning", "core"]).error.mean().unstack()
-    means = means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+    return means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+
+
+def strength_answer(report: Report) -> list[str]:
+    """How much what a frame is told decides beside the core, in a sentence; none where it was tried in one way alone."""
+    means, shown = strength_means(report), _strengths(report)
+    shown = shown[shown.durations != "predicted"]
     if min(means.shape) < 2:
         return []
     told = [f"{c} {row.min():.1f} to {row.max():.1f} %" for c, row in means.iterrows()]
