@@ -1,37 +1,49 @@
 """The report's figures. Each takes what it draws and returns a matplotlib figure; every raw run is drawn."""
 import io
+import re
+from html import escape
+from itertools import cycle
 from statistics import median
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Image
+from IPython.display import SVG
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ..config import PRIMARY
 from ..data.audio import SAMPLE_RATE
 from ..files import write_atomic
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
 from ..metrics.stats import Interval
+from ..models.cores import CORES
 from ..records import Record, figures_root
 from .claims import METRICS, VERDICTS, Comparison, Results, named
 from .results import TIMES, Report, curve, medians, said_share, swept
 from .tables import MEASURES
 
-COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
+# Blue, vermilion, green and purple of Okabe and Ito, who chose them for every kind of colour vision, then others: all have a
+# contrast of 3 or more against white and against the page's dark.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c26ba0", "#6e6e6e", "#9a6a00", "#7a68c8", "#1b93a5", "#d1495b", "#6f8a1f")
+COLOURS = dict(zip(dict.fromkeys((*PRIMARY, "pointwise", *CORES)), cycle(PALETTE)))
+LEGIBLE, WIDEST = 0.75, 1.4     # how much smaller and larger than drawn a figure may be shown
 
 
 def style() -> None:
-    sns.set_theme(context="notebook", style="whitegrid", rc={"figure.constrained_layout.use": True, "savefig.dpi": 110,
-                                                            "axes.spines.top": False, "axes.spines.right": False})
+    """Figures from now on: black is the ink, which the page makes light where it is dark; what is faint is grey on both."""
+    ink = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "black")
+    sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE, color_codes=False, rc=ink | {
+        "figure.constrained_layout.use": True, "savefig.dpi": 110, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.edgecolor": "grey", "grid.color": "grey", "grid.alpha": 0.3, "patch.edgecolor": "none", "legend.frameon": False})
 
 
-def colour(core: str):
+def colour(core: str) -> str:
     """A core's colour, the same in every figure."""
-    return COLOURS.setdefault(core, sns.color_palette("colorblind")[len(COLOURS) % 10])
+    return COLOURS.setdefault(core, PALETTE[len(COLOURS) % len(PALETTE)])
 
 
 def _logarithmic(axis: Axes, side: str) -> bool:
@@ -116,7 +128,7 @@ def codec_rows(run: Record) -> Figure:
     figure, axes = plt.subplots(1, len(measures), figsize=(3.1 * len(measures), 3.8))
     for axis, measure in zip(axes, measures):
         for i, (group, rows) in enumerate(frame.groupby("group", sort=False)):
-            coded, shade = rows[rows.codebooks > 0], sns.color_palette("colorblind")[i % 10]
+            coded, shade = rows[rows.codebooks > 0], PALETTE[i % len(PALETTE)]
             axis.plot(coded.codebooks + 0.2 * i - 0.15, coded[measure], ".", color=shade, alpha=0.35, markersize=4)
             means = coded.groupby("codebooks")[measure].mean()
             axis.plot(means.index, means, "o-", color=shade, label=group)
@@ -176,7 +188,7 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
         metric, shade = METRICS[c.metric], colour(c.winner) if c.winner else "grey"
         sign = 100 if metric.better == "less" else -100
         if metric.margin:
-            axis.barh(row, 200 * metric.margin, 0.9, -100 * metric.margin, color="0.88", zorder=0)
+            axis.barh(row, 200 * metric.margin, 0.9, -100 * metric.margin, color="grey", alpha=0.25, zorder=0)
         if c.outcome != "counted" and c.interval.n > 1:
             axis.plot([sign * c.interval.low, sign * c.interval.high], [row, row], color=shade, linewidth=3,
                       solid_capstyle="butt")
@@ -269,18 +281,48 @@ def influences(runs: list[Record]) -> Figure:
     return figure
 
 
-def picture(figure: Figure) -> Image:
-    """A figure as a picture to be shown; the figure is closed, so that nothing shows it a second time."""
-    content = io.BytesIO()
+def picture(figure: Figure, alt: str | None = None, name: str = "figure") -> SVG:
+    """A figure as SVG whose text is text, to be shown; the figure is closed, so that nothing shows it a second time.
+
+    `alt` says what it shows to who cannot see it, by default its titles and labels; ids follow from `name`."""
+    content, alt = io.StringIO(), alt or described(figure)
     try:
-        figure.savefig(content, format="png")
+        with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(content, format="svg", transparent=True,
+                           metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     finally:
         plt.close(figure)
-    return Image(content.getvalue())
+    return SVG(_inked(content.getvalue(), alt))
 
 
-def keep(figure: Figure, study: str, name: str) -> Image:
-    """The picture of a figure, written to figures/<study>/<name>.png too."""
-    shown = picture(figure)
-    write_atomic(figures_root(study) / f"{name}.png", shown.data)
+def described(figure: Figure) -> str:
+    """A figure's titles, axes and labels in words."""
+    said = [figure.get_suptitle()]
+    for axis in figure.axes:
+        sides = " against ".join(filter(None, (axis.get_ylabel(), axis.get_xlabel())))
+        said.append(": ".join(filter(None, (axis.get_title(), sides))))
+    labels = dict.fromkeys(label for axis in figure.axes for label in axis.get_legend_handles_labels()[1])
+    said.append(", ".join(labels))
+    return ". ".join(" ".join(words.split()) for words in dict.fromkeys(said) if words)
+
+
+def _inked(svg: str, alt: str) -> str:
+    """matplotlib's SVG with black as the colour of the text around it, in any sans-serif font and of the width that there is.
+
+    A notebook, or a README, shows it black on white."""
+    for pattern, new in ((r"<!--.*?-->", ""), (r'<g id="[^"]*"', "<g"), (r'font-family: [^;"]*(; )?', ""), (r"\s*\n\s*", " "),
+                         (r"(fill|stroke): #000000", r"\1: currentColor")):
+        svg = re.sub(pattern, new, svg)
+    width, height, box = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt" viewBox="([^"]*)"', svg).groups()
+    root = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="figure" role="img" '
+            f'aria-label="{escape(alt)}" width="{width}pt" height="{height}pt" viewBox="{box}" fill="currentColor" '
+            'font-family="system-ui, sans-serif" stroke-linejoin="round" style="color: #1c1e21; background: #ffffff; '
+            f'min-width: {LEGIBLE * float(width):.0f}pt; max-width: {WIDEST * float(width):.0f}pt">')
+    return root + svg[svg.index("</defs>") + len("</defs>"):]
+
+
+def keep(figure: Figure, study: str, name: str, alt: str | None = None) -> SVG:
+    """The picture of a figure, written to figures/<study>/<name>.svg too."""
+    shown = picture(figure, alt, name)
+    write_atomic(figures_root(study) / f"{name}.svg", shown.data.encode())
     return shown

@@ -21,6 +21,7 @@ from ..files import write_atomic
 from ..records import figures_root, noted
 from . import choice, prose, results, speech, verdicts
 from .claims import TRIAL, Results
+from .page import RECORD
 
 TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
@@ -39,8 +40,10 @@ def publish(chosen: Study) -> Path:
     with tempfile.TemporaryDirectory(dir=TARGET.parent) as folder:
         new = Path(folder) / "reference"
         new.mkdir()
-        for path in (source / "report.html", source / "manifest.json", source / "stages.json", *source.glob("*.png")):
+        for path in (source / "manifest.json", source / "stages.json", *source.glob("*.svg")):
             shutil.copy(path, new)
+        page = (source / "report.html").read_text(encoding="utf-8")
+        (new / "report.html").write_text(RECORD.sub(r'href="runs/\1/record.json"', page), encoding="utf-8")
         for run in (run for group in noted(chosen.label).values() for run in group):
             where = new / "runs" / run.name
             where.mkdir(parents=True, exist_ok=True)
@@ -86,8 +89,8 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     rows = [f"- {c.sentence}" for c in comparisons]
     uses = "\n".join(f"- {words}" for words in choice.sentences(report))
     told = speech.answer(report)
-    spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.png)"
-    costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.png)"
+    spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.svg)"
+    costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.svg)"
     body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told,
                         "Which core for which use (mean and 95 % interval of each; of times median, least and most):", uses,
                         *([spoken] if told else []), costs,

@@ -473,7 +473,7 @@ def against_seconds(report: Report) -> Figure:
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
         axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core} ({way})")
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
-    axis.axvspan(0, 4, color="0.9", zorder=0)
+    axis.axvspan(0, 4, color="grey", alpha=0.2, zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
     axis.legend(fontsize=8)

@@ -107,7 +107,7 @@ def report(monkeypatch, capsys) -> Callable[..., str]:
     def execute(name: str, draw: bool = False) -> str:
         shown.clear()
         if not draw:
-            monkeypatch.setattr(figures, "keep", lambda figure, study, name: [plt.close(figure), HTML(f"<p>figure {name}</p>")][1])
+            monkeypatch.setattr(figures, "keep", lambda figure, study, name, alt=None: [plt.close(figure), HTML(f"<p>figure {name}</p>")][1])
         cells = json.loads((REPOSITORY / "notebooks" / "07_report.ipynb").read_text(encoding="utf-8"))["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         space = {}
