@@ -12,7 +12,7 @@ from ..files import write_atomic
 SHOWN = {"text/plain", "text/html", "image/png"}        # what an output of a notebook may be, and the tags of its HTML:
 TAG = re.compile("</?(?:audio|b|br|caption|code|del|details|div|em|figcaption|figure|h[1-6]|i|img|ins|li|ol|p|pre|small|span|"
                  "strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul)(?: (?:alt|aria-label|class|colspan|controls|"
-                 "data-(?:line|record|reference|room|seconds|t|take)|lang|preload|rowspan|scope)"
+                 "data-(?:line|reference|room|seconds|t|take)|lang|preload|rowspan|scope)"
                  '(?:="[^"<>]*")?| src="data:(?:audio/flac|image/png);base64,[A-Za-z0-9+/=]*")*>')
 
 

@@ -110,6 +110,8 @@ def room(lines: list[Line]) -> str:
     # the t quantiles of a mean over 2, 3, ... sentences, for the script
     quantiles = " ".join(f"{t:.4f}" for t in stats.t.ppf(0.975, range(1, len(lines))))
     return (f'<div class="room" data-room="{key(lines)}" data-reference="{REFERENCE}" data-t="{quantiles}">'
+            f'<p class="note">Of each the phonemes that the recogniser heard: <del>struck out</del> what is missing, '
+            f'<ins>underlined</ins> what was heard in its place or beside. All are equally loud.</p>'
             f'{"".join(map(_line, lines))}</div>')
 
 
@@ -124,10 +126,10 @@ def _line(line: Line) -> str:
     mels = [log_mel(sound, bands=48) for sound in sounds]                   # each (bands, frames)
     loudest, frames = (max(size(mel) for mel in mels) for size in (np.max, lambda mel: mel.shape[1]))
     takes = "".join(
-        f'<figure class="take" data-take="{escape(take.label)}" data-record="{escape(take.record)}">'
+        f'<figure class="take" data-take="{escape(take.label)}">'
         f'<figcaption>{escape(take.label)}</figcaption>'
         f'<img alt="Spectrogram of {escape(take.label)}, {len(sound) / SAMPLE_RATE:.1f} s" src="{_picture(mel - loudest, frames)}">'
-        f'{audio(sound, f"{take.label}: {line.text}")}{_transcript(line, take)}</figure>'
+        f'{audio(sound, f"{take.label}: {line.text}")}{_transcript(line, take)}<small>{escape(take.record)}</small></figure>'
         for take, sound, mel in zip(line.takes, sounds, mels))
     return (f'<div class="line" data-line="{escape(line.id)}" data-seconds="{max(map(len, sounds)) / SAMPLE_RATE:.5f}">'
             f'<h3 lang="{line.language}">{escape(line.text)}</h3><div class="takes">{takes}</div></div>')
@@ -155,5 +157,5 @@ def _transcript(line: Line, take: Take) -> str:
     for same, run in groupby(pairs, lambda pair: pair[0] == pair[1]):
         missing, there = (escape(" ".join(filter(None, side))) for side in zip(*run))
         words.append(there if same else " ".join(f"<{tag}>{part}</{tag}>" for tag, part in (("del", missing), ("ins", there)) if part))
-    verdict = f"{wrong} of {len(wanted)} phonemes wrong" if wrong else "all phonemes right"
+    verdict = f"{wrong} of {len(wanted)} wrong" if wrong else f"all {len(wanted)} right"
     return f'<p class="heard"><strong>{verdict}:</strong> {" ".join(words)}</p>'

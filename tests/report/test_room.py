@@ -72,11 +72,11 @@ def test_players_hold_what_was_made_equally_loud():
 
 
 @pytest.mark.parametrize("heard, marked", [
-    ("k ɔ t", "<strong>all phonemes right:</strong> k ɔ t"),
-    ("k ɔ", "<strong>1 of 3 phonemes wrong:</strong> k ɔ <del>t</del>"),
-    ("k ɔ t a", "<strong>1 of 3 phonemes wrong:</strong> k ɔ t <ins>a</ins>"),
-    ("k a t", "<strong>1 of 3 phonemes wrong:</strong> k <del>ɔ</del> <ins>a</ins> t"),
-    ("p l a", "<strong>3 of 3 phonemes wrong:</strong> <del>k ɔ t</del> <ins>p l a</ins>")])
+    ("k ɔ t", "<strong>all 3 right:</strong> k ɔ t"),
+    ("k ɔ", "<strong>1 of 3 wrong:</strong> k ɔ <del>t</del>"),
+    ("k ɔ t a", "<strong>1 of 3 wrong:</strong> k ɔ t <ins>a</ins>"),
+    ("k a t", "<strong>1 of 3 wrong:</strong> k <del>ɔ</del> <ins>a</ins> t"),
+    ("p l a", "<strong>3 of 3 wrong:</strong> <del>k ɔ t</del> <ins>p l a</ins>")])
 def test_errors_are_marked_where_they_are(heard, marked):
     assert shown(line(heard)).select_one(".heard").decode_contents() == marked
 

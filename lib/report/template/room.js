@@ -155,7 +155,7 @@ function player(load, seconds, draw) {
 // What a player is worked by: play, loop, position. `draw` shows how it stands.
 function controls(self) {
   const play = button("", self.toggle), loop = button("Loop", () => self.repeat(!self.loop)), time = make("span", {className: "time"});
-  const slider = make("input", {type: "range", min: 0, max: self.seconds, step: 0.01, ariaLabel: "position",
+  const slider = make("input", {className: "position", type: "range", min: 0, max: self.seconds, step: 0.01, ariaLabel: "position",
     oninput: () => self.seek(Number(slider.value))});
   play.className = "play";
   return {
@@ -437,7 +437,7 @@ function blind(room, lines) {
 
     draw();
     const element = make("div", {}, make("h4", {tabIndex: -1}, `${kind}, ${at + 1} of ${trials.length}`), make("p", {lang: line.language}, line.text), bar.element,
-      sounds, make("p", {className: "answers"}, ...answers, stop), make("p", {className: "keys"}, "Hear every sound, as often as you like, then answer."));
+      sounds, make("p", {className: "answers"}, ...answers, stop), make("p", {className: "note"}, "Hear every sound, as often as you like, then answer."));
     listen(element, self, buttons);
     return [element];
   }
@@ -452,7 +452,7 @@ for (const room of document.querySelectorAll(".room:not(.ready)")) {
   room.classList.add("ready");
   room.dataset.lmSuppressShortcuts = "true";        // JupyterLab has other uses for these keys
   const lines = [...room.querySelectorAll(".line")].map(upgrade);
-  room.prepend(make("p", {className: "keys"},
+  room.prepend(make("p", {className: "note"},
     "Press a name to hear it; another goes on where this one is. A press on a spectrogram plays from there, a drag over it loops ",
     "that part. Keys, once a sentence has the focus: ", ...KEYS.flatMap(([key, what]) => [make("kbd", {}, key), ` ${what} `])));
   room.append(blind(room, lines));
