@@ -13,13 +13,16 @@ from IPython.display import SVG
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from torch import nn
 
-from ..config import PRIMARY
+from ..config import PRIMARY, ModelConfig, restored
 from ..data.audio import SAMPLE_RATE
 from ..files import write_atomic
+from ..metrics.cost import parameters
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
 from ..metrics.stats import Interval
+from ..models.codec_lm import CodecLM
 from ..models.cores import CORES
 from ..records import Record, figures_root
 from .claims import METRICS, VERDICTS, Comparison, Results, named
@@ -239,6 +242,43 @@ def verdicts(counts: dict[str, int]) -> Figure:
     axis.set_axis_off()
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False, fontsize=10)
     return figure
+
+
+def shell(report: Report) -> Figure:
+    """The shell, and the layers of each core in it, from the model objects: a box a part, as wide as it has parameters; what has
+    fewer than a hundredth is a line."""
+    runs = report.speech.get("headline") or [run for _, _, runs in report.regimes() for run in runs]
+    configs = {}
+    for run in runs:
+        configs.setdefault(run.identity["config"]["model"]["core"], restored(ModelConfig, run.identity["config"]["model"]))
+    models = {core: CodecLM(config) for core, config in configs.items()}
+    figure, axes = plt.subplots(len(models) + 1, 1, figsize=(11, 0.9 * (len(models) + 1) + 0.3), sharex=False)
+    first = next(iter(models.values()))
+    _boxes(axes[0], "the shell", [("the core" if name == "core" else name.replace("_", " "), parameters(part))
+                                  for name, part in first.named_children()])
+    for axis, (core, model) in zip(axes[1:], models.items()):
+        _boxes(axis, named(core), [(name.replace("_", " "), parameters(part)) for layer in _layers(model.core)
+                                   for name, part in layer.named_children()])
+    return figure
+
+
+def _layers(core: nn.Module) -> nn.ModuleList:
+    return next(part for part in core.modules() if isinstance(part, nn.ModuleList))
+
+
+def _boxes(axis: Axes, title: str, parts: list[tuple[str, int]]) -> None:
+    """Parts side by side, each as wide as its parameters are many, named where there is room."""
+    total, begin = sum(n for _, n in parts), 0
+    shades = dict(zip(dict.fromkeys(label for label, _ in parts), cycle(PALETTE)))
+    for label, n in parts:
+        axis.barh(0, n, left=begin, height=0.8, color=shades[label], alpha=0.35, linewidth=0.8)
+        axis.axvline(begin, 0.1, 0.9, color="grey", linewidth=0.6)
+        if n > 0.012 * len(label) * total:
+            axis.text(begin + n / 2, 0, label, ha="center", va="center", fontsize=9)
+        begin += n
+    axis.set_title(f"{title}, {begin / 1e6:.1f} million parameters", loc="left", fontsize=10)
+    axis.set(xlim=(0, begin or 1))
+    axis.set_axis_off()
 
 
 def leak(report: Report) -> Figure:

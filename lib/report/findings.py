@@ -3,6 +3,7 @@ sentence is computed; what was not measured has no finding."""
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from html import escape
 from statistics import median
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ..config import CONDITIONING, PRIMARY
 from ..data.codec import FRAME_RATE
+from ..measuring.listening import sound_file
 from ..metrics.stats import crossings
 from . import counted, figures, prose, speech, tables, why
 from .claims import (
@@ -25,6 +27,8 @@ from .claims import (
     named,
     typical,
 )
+from .html import fold, table
+from .listening import players
 from .prose import device
 from .results import Report, curve, memory_samples, swept
 
@@ -284,7 +288,7 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
     return Finding("original", said, reason, lambda: figures.verdicts(counts))
 
 
-def headline(report: Report, found: list[Finding]) -> str:
+def headline(report: Report) -> str:
     """The answer in one sentence."""
     family = [c for c in speech.comparisons(report) if c.metric == "phoneme_error_predicted"] if "headline" in report.said else []
     tested = [c for c in family if c.tested]
@@ -301,3 +305,95 @@ def headline(report: Report, found: list[Finding]) -> str:
         effect = {"mamba_conv": "helps", "mamba": "harms"}.get(beside.winner, "is not shown to help")
         words += f", and the convolution beside Mamba {'makes no difference' if beside.outcome == 'equal' else effect}"
     return words + "."
+
+
+def answer(report: Report, found: list[Finding]) -> str:
+    """What stands first on the page, as HTML: the answer, a line for each finding, one figure, a sentence that no model heard by
+    every core, and what it all is limited to."""
+    lines = "".join(f'<li><a href="#{finding.id}">{escape(finding.said)}</a></li>' for finding in found)
+    picture = figures.keep(found[0].draw(), report.study.label, "answer", found[0].said).data if found else ""
+    return (f'<div class="answer"><div><p class="lead">{escape(headline(report))}</p><ul>{lines}</ul></div>'
+            f'<div>{picture}{first_sentence(report)}</div></div><p class="scope">{escape(scope(report))}</p>')
+
+
+def first_sentence(report: Report) -> str:
+    """Players of the first test sentence, as every core says it, as HTML."""
+    first = speech.first_seeds(report)
+    kept = [row for row in (report.bounds.result["rows"] if report.bounds else []) if row["what"] == "speech"
+            and all(sound_file(f"{row['id']}-predicted") in said.files for said in first.values())]
+    if not (kept and first):
+        return ""
+    sounds = {named(core): speech.sound(said, f"{kept[0]['id']}-predicted") for core, said in first.items() if core in PRIMARY}
+    return f"<p>{escape(kept[0]['text'])}</p>{players(sounds, kept[0]['text'])}"
+
+
+def scope(report: Report) -> str:
+    """What all of it is limited to, in one line."""
+    s = report.study
+    if s.trial:
+        return "A trial of the pipeline: its numbers mean nothing."
+    words, runs = [report.corpus.result["speech"]], report.speech.get("headline", [])
+    if runs:
+        seeds = len({run.identity["config"]["seed"] for run in runs})
+        words += [speech.scope(report), f"{seeds} seed{'s' * (seeds > 1)}"]
+    if timed := report.steps or report.lengths:
+        words.append(f"times of {device(timed)}")
+    return f"Study {s.name}: {'; '.join(words)}."
+
+
+def shown(finding: Finding, study: str) -> str:
+    """A finding as HTML: its sentence, its figure, why, and folded what is behind it."""
+    picture = figures.keep(finding.draw(), study, finding.id, finding.said).data
+    frames = [(caption, make()) for caption, make in finding.numbers]
+    return (f'<div class="finding"><h3 id="{finding.id}">{escape(finding.said)}</h3>{picture}<p>{escape(finding.why)}</p>'
+            + fold("Numbers, statistics and runs", prose.bullets(finding.notes),
+                   *(table(frame, caption) for caption, frame in frames if len(frame))) + "</div>")
+
+
+def rest(report: Report) -> dict[str, list[str]]:
+    """All else that was measured, under titles, as HTML; nothing of what was not."""
+    def drawn(figure: Figure, name: str, said: str) -> str:
+        return figures.keep(figure, report.study.label, name, said).data
+
+    out: dict[str, list[str]] = {}
+    if "headline" in report.said:
+        out["Every run of the study of speech"] = [table(speech.runs_table(report), "What every run said")]
+    if report.regimes():
+        parts = [drawn(figures.learning_curves(report.causal, "Causal: memorising the clips"), "learning_causal", "Learning curves")]
+        if report.reported:
+            parts.append(drawn(figures.learning_curves(report.reported, "As reported: the core can see its target"),
+                               "learning_reported", "Learning curves of cores that can see their target"))
+        if report.influence:
+            parts.append(drawn(figures.influences(report.influence), "influence", "Which input frames move which outputs: below the "
+                               "red line lie a frame's own target and its future"))
+        if report.heard:
+            parts += [drawn(figures.leak(report), "leak", "Tokens right when every frame before is given, and when the model hears "
+                            "only itself"), table(tables.listening(report), "Free-running, greedy; mean over seeds")]
+        out["Memorising: learning, what a core sees, what it says by itself"] = parts
+    if report.steps:
+        out["Cost at the original report's sizes"] = [
+            drawn(figures.step_parts(report.steps), "step_parts", "Parts of a training step"),
+            prose.paragraphs([prose.first_audio(run) for run in (report.steps, report.steps_matched) if run])]
+    if report.bench:
+        out["How near to the limit, and to what others use"] = [
+            table(tables.floors(report.bench), f"Training step over its floor ({report.bench.name})"),
+            prose.bullets(prose.nearness(report.bench)),
+            *(table(frame, f"{group} ({report.bench.name})") for group, frame in tables.bench(report.bench).items())]
+    codec = []
+    if quality := report.codec_quality:
+        codec = [table(tables.codec_quality(quality), f"Round trip of test sentences ({quality.name})"),
+                 drawn(figures.codec_rows(quality), "codec_quality", "What the codec loses, against codebooks"),
+                 table(tables.codebook_use(quality), "How evenly the codes are used")]
+    if report.codec:
+        codec.append(table(tables.codec_speed(report.codec), f"The codec's speed ({report.codec.name})"))
+    if codec:
+        out["The codec, ceiling of every sound"] = codec
+    counts, first = tables.set_aside(report.corpus)
+    out["The corpus"] = [table(tables.splits(report.corpus), f"Corpus {report.corpus.result['name']} ({report.corpus.name})")]
+    if len(counts):
+        out["The corpus"] += [table(counts, "Clips that are not used, by reason; set_aside.tsv beside the record lists all"),
+                              table(first, f"The first {len(first)} of them")]
+    out["Environment, and where the time went"] = [
+        table(tables.environments(report), "Hardware and versions of the runs"),
+        table(tables.stages(report), "Seconds of each notebook in the latest run; finished runs are found, not repeated")]
+    return out

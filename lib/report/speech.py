@@ -579,14 +579,14 @@ def listening(report: Report) -> str:
     for name, text in {row["id"]: row["text"] for row in bounds["rows"] + bounds.get("hard", [])}.items():
         if sound_file(f"{name}-speech") not in report.bounds.files:
             continue
-        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"),
-                  "after the codec": _sound(report.bounds, f"{name}-codec")}
+        sounds = {"the speech itself": sound(report.bounds, f"{name}-speech"),
+                  "after the codec": sound(report.bounds, f"{name}-codec")}
         for core, said in first.items():
-            sounds |= {f"{core}, {durations} durations": _sound(said, f"{name}-{durations}")
+            sounds |= {f"{core}, {durations} durations": sound(said, f"{name}-{durations}")
                        for durations in ("given", "predicted") if sound_file(f"{name}-{durations}") in said.files}
         out.append(f"<h3>{escape(text)}</h3>{players(sounds, text)}")
     return "".join(out)
 
 
-def _sound(run: Record, name: str) -> np.ndarray:
+def sound(run: Record, name: str) -> np.ndarray:
     return read_flac(run.file(sound_file(name)).read_bytes())
