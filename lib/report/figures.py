@@ -66,7 +66,7 @@ def learning_curves(runs: dict[str, list[Record]], title: str) -> Figure:
             for axis, values in ((loss, history["loss"]), (accuracy, [100 * np.mean(a) for a in history["accuracy"]])):
                 smooth = passes(values, clips)
                 axis.plot(np.arange(len(smooth)) + clips, smooth, color=colour(core), alpha=0.8,
-                          label=f"{core} ({len(group)} seed{'s' * (len(group) > 1)})" if i == 0 else None)
+                          label=f"{named(core)} ({len(group)} seed{'s' * (len(group) > 1)})" if i == 0 else None)
     _logarithmic(loss, "y")
     loss.set(xlabel="training step", ylabel="cross-entropy per token (nats)")
     accuracy.set(xlabel="training step", ylabel="tokens right, teacher-forced (%)", ylim=(0, 102))
@@ -83,7 +83,7 @@ def step_parts(run: Record) -> Figure:
         for j, part in enumerate(parts):
             values = medians(run, core, part)
             at = j + (i - (len(cores) - 1) / 2) * 0.25
-            axis.bar(at, median(values or [np.nan]), 0.23, color=colour(core), alpha=0.75, label=core if j == 0 else None)
+            axis.bar(at, median(values or [np.nan]), 0.23, color=colour(core), alpha=0.75, label=named(core) if j == 0 else None)
             axis.plot(np.full(len(values), at), values, "k.", markersize=4)
     axis.set_xticks(range(len(parts)), [p.removesuffix("_ms") for p in parts])
     axis.set(ylabel="milliseconds", title=f"One training step, size {run.result['size']}")
@@ -97,7 +97,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
     for core in swept(lengths)[0]:
         for axis, part in zip(axes, ("step_ms", "decode_ms")):
             points = curve(lengths, core, part)
-            axis.plot(list(points), [median(values) for values in points.values()], "-", color=colour(core), label=core)
+            axis.plot(list(points), [median(values) for values in points.values()], "-", color=colour(core), label=named(core))
             for frames, values in points.items():
                 axis.plot([frames] * len(values), values, ".", color=colour(core), markersize=4)
     for axis, title in zip(axes, ("training step (ms)", "decoding of one frame at that position (ms)")):
@@ -106,9 +106,9 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
         for core, rows in memory.result["cores"].items():
             rows = sorted(rows, key=lambda r: r["frames"])
             axes[2].plot([r["frames"] for r in rows], [r["train_peak"] / 1e6 for r in rows], "o-", color=colour(core),
-                         label=f"{core}, training")
+                         label=f"{named(core)}, training")
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
-                         label=f"{core}, decoding")
+                         label=f"{named(core)}, decoding")
         axes[2].set(xlabel="frames (75 a second)", title="peak memory (MB)")
         axes[2].legend(fontsize=8)
     axes[0].legend()
@@ -200,17 +200,18 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
     axis.axvline(0, color="black", linewidth=1)
     axis.use_sticky_edges = False       # of the shaded
     axis.autoscale_view()
-    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {c.a} over {c.b}" if len(pairs) > 1 else "")
+    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {named(c.a)} over {named(c.b)}" if len(pairs) > 1 else "")
                                         for c in reversed(drawn)])
     left, right = axis.get_xlim()
     axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
-             xlabel="advantage" + (f" of {drawn[0].a} over {drawn[0].b}" if len(pairs) == 1 else "") + " (% or points)")
+             xlabel="advantage" + (f" of {named(drawn[0].a)} over {named(drawn[0].b)}" if len(pairs) == 1 else "") + " (% or points)")
     return figure
 
 
 def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: float | None) -> Figure:
-    """A share of each core, a line a core: dots are seeds, the bar is its mean and 95 % interval; dashed is the codec alone."""
-    figure, axis = plt.subplots(figsize=(8, 0.55 * len(means) + 1.1))
+    """Phoneme errors of each core, a line a core: dots are seeds, the bar is its mean and 95 % interval; dashed is the codec
+    alone."""
+    figure, axis = plt.subplots(figsize=(4.6, 0.45 * len(means) + 1))
     for row, (core, i) in enumerate(reversed(means.items())):
         if i.n > 1:
             axis.plot([100 * i.low, 100 * i.high], [row, row], color=colour(core), linewidth=5, alpha=0.45, solid_capstyle="butt")
@@ -223,8 +224,8 @@ def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: fl
         axis.annotate("the codec alone", (100 * bound, len(means) - 0.5), xytext=(4, 0), textcoords="offset points", va="top",
                       fontsize=9)
     axis.set_yticks(range(len(means)), [named(core) for core in reversed(means)])
-    axis.set(xlabel=f"{METRICS[metric].noun} (%)", xlim=(0, None), ylim=(-0.6, len(means) - 0.4))
-    axis.margins(x=0.15)
+    most = max(100 * max(i.mean, np.nan_to_num(i.high)) for i in means.values())
+    axis.set(xlabel="phonemes wrong (%)", xlim=(0, 1.25 * most or 1), ylim=(-0.6, len(means) - 0.4))
     return figure
 
 

@@ -293,8 +293,9 @@ def headline(report: Report) -> str:
     family = [c for c in speech.comparisons(report) if c.metric == "phoneme_error_predicted"] if "headline" in report.said else []
     tested = [c for c in family if c.tested]
     if not tested:
-        return ("No verdict on speech here: that takes several seeds (study standard); what was measured is below."
-                if not report.study.trial else "A trial of the pipeline: numbers, and no verdict.")
+        return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
+                "No verdict on speech, which takes several seeds of each core; their cost was measured, and the original report's "
+                "claims were judged.")
     winners = {c.winner for c in tested if c.winner}
     behind = {core for c in tested if c.winner for core in (c.a, c.b) if core != c.winner}
     best = winners - behind

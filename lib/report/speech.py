@@ -14,7 +14,7 @@ from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
 from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, tabled, typical
+from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, tabled, typical
 from .figures import colour
 from .listening import players
 from .prose import device, implementations
@@ -347,7 +347,7 @@ def curves(report: Report) -> Figure:
             loss = [p["loss"] for p in points]
             axes["frames"].plot(frames / 1e3, loss, color=colour(core), alpha=0.5, linewidth=1)
             axes["time"].plot(seconds / 60, loss, color=colour(core), alpha=0.7, linewidth=1,
-                              label=core if run is mine[0] else None)
+                              label=named(core) if run is mine[0] else None)
             for k in range(codebooks):
                 axes[f"k{k}"].plot(frames / 1e3, [100 * p["per_codebook"][k] for p in points], color=colour(core), alpha=0.7,
                                    linewidth=1)
@@ -406,7 +406,7 @@ def against_strength(report: Report) -> Figure:
         for core, mine in chosen.groupby("core", sort=False):
             means = mine.groupby("conditioning").error.mean()
             at = [i for i, c in enumerate(present) if c in means]
-            axis.plot(at, [100 * means[present[i]] for i in at], "o-", color=colour(core), label=core)
+            axis.plot(at, [100 * means[present[i]] for i in at], "o-", color=colour(core), label=named(core))
         axis.set_xticks(range(len(present)), present)
         axis.set(xlabel="what a frame is told of the text, from least to most", title=f"{durations} durations")
     axes[0].set(ylabel="phonemes wrong on test sentences (%)", ylim=(0, None))
@@ -436,7 +436,7 @@ def cost_and_quality(report: Report) -> Figure:
     figure, axes = plt.subplots(1, len(costs), figsize=(3.1 * len(costs), 3.8), sharey=True)
     for axis, (label, value) in zip(axes, costs.items()):
         for core, rows in mine.groupby("core", sort=False):
-            axis.plot([value(trained[name]) for name in rows.run], 100 * rows.error, "o", color=colour(core), label=core)
+            axis.plot([value(trained[name]) for name in rows.run], 100 * rows.error, "o", color=colour(core), label=named(core))
         axis.set(xlabel=label, xlim=(0, None))
     axes[0].set(ylabel="phonemes wrong (%)", ylim=(0, None))
     axes[0].legend(fontsize=8)
@@ -471,7 +471,7 @@ def against_seconds(report: Report) -> Figure:
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for (core, way), rows in table.groupby(["core", "way"], sort=False):
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core} ({way})")
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{named(core)} ({way})")
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="grey", alpha=0.2, zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
