@@ -24,6 +24,7 @@ AUDIO_SECONDS = """Promise.all([...document.querySelectorAll("audio")].map(playe
   const report = () => done(Number.isFinite(player.duration) ? player.duration : 0);
   if (player.readyState > 0 || player.error) return report();
   for (const event of ["loadedmetadata", "error"]) player.addEventListener(event, report);
+  player.preload = "metadata";
 })))"""
 
 needs_chromium = pytest.mark.skipif(
@@ -40,25 +41,30 @@ class Page:
 
 def inspect_page(path: Path, screenshot: Path | None = None) -> Page:
     """Open a local page with the network off: what it asked for, what went wrong, how long its sounds are."""
+    with opened(path) as tab:
+        tab.page.audio_seconds = tab.evaluate(AUDIO_SECONDS)
+        if screenshot is not None:
+            tab.screenshot(screenshot, whole=True)
+    return tab.page
+
+
+@contextmanager
+def opened(path: Path, fragment: str = "", width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator["Tab"]:
+    """A tab that shows a local page with the network off, and notes what it asks for and what goes wrong."""
     if CHROMIUM is None:
         raise FileNotFoundError("no Chromium is installed (on Debian: apt-get install chromium)")
-    page, url = Page(), Path(path).resolve().as_uri()
+    url = Path(path).resolve().as_uri()
     with _tab() as tab:
-        tab.on_event = lambda event: _note(page, url, event)
+        tab.on_event = lambda event: _note(tab.page, url, event)
         for domain in ("Network", "Page", "Runtime", "Log"):
             tab.call(f"{domain}.enable")
         tab.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
-        if failure := tab.call("Page.navigate", url=url).get("errorText"):
+        tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        if failure := tab.call("Page.navigate", url=url + fragment).get("errorText"):
             raise FileNotFoundError(f"{path}: {failure}")
         tab.wait("Page.loadEventFired")
-        answer = tab.call("Runtime.evaluate", expression=AUDIO_SECONDS, awaitPromise=True, returnByValue=True)
-        page.audio_seconds = answer["result"]["value"]
-        if screenshot is not None:
-            size = tab.call("Page.getLayoutMetrics")["cssContentSize"]
-            clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16_000), "scale": 1}
-            shot = tab.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-            screenshot.write_bytes(base64.b64decode(shot["data"]))
-    return page
+        yield tab
 
 
 def _note(page: Page, url: str, event: dict) -> None:
@@ -77,12 +83,12 @@ def _note(page: Page, url: str, event: dict) -> None:
         page.errors.append(values["entry"]["text"])
 
 
-class _Tab:
+class Tab:
     """One tab's DevTools connection: calls wait for their answers, events go to `on_event`."""
 
     def __init__(self, address: str):
         self.socket = websocket.create_connection(address, timeout=120, suppress_origin=True)
-        self.on_event, self.calls, self.seen = (lambda event: None), 0, set()
+        self.on_event, self.calls, self.seen, self.page = (lambda event: None), 0, set(), Page()
 
     def _receive(self) -> dict:
         message = json.loads(self.socket.recv())
@@ -104,9 +110,30 @@ class _Tab:
         while method not in self.seen:
             self._receive()
 
+    def evaluate(self, expression: str) -> object:
+        """What an expression, or the promise that it gives, comes to in the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['result'].get('description', answer['exceptionDetails']['text'])}")
+        return answer["result"].get("value")
+
+    def press(self, key: str, text: str = "") -> None:
+        """Press a key and let it go; `text` is what it types."""
+        codes = {"Tab": 9, "Enter": 13, " ": 32}
+        for event in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=event, key=key, windowsVirtualKeyCode=codes.get(key, 0),
+                      **({"text": text} if text and event == "keyDown" else {}))
+
+    def screenshot(self, path: Path, whole: bool = False) -> None:
+        """What the window shows as PNG, or the whole page."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16_000), "scale": 1}
+        shot = self.call("Page.captureScreenshot", **({"clip": clip, "captureBeyondViewport": True} if whole else {}))
+        path.write_bytes(base64.b64decode(shot["data"]))
+
 
 @contextmanager
-def _tab() -> Iterator[_Tab]:
+def _tab() -> Iterator[Tab]:
     """A tab of a fresh Chromium with an empty profile."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen([CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
@@ -115,7 +142,7 @@ def _tab() -> Iterator[_Tab]:
             port = _port(process, Path(profile) / "DevToolsActivePort")
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
                 address = next(t["webSocketDebuggerUrl"] for t in json.load(answer) if t["type"] == "page")
-            tab = _Tab(address)
+            tab = Tab(address)
             try:
                 yield tab
             finally:
