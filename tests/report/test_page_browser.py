@@ -138,7 +138,7 @@ def test_a_record_opens_and_its_name_copies(tab, report):
     assert json.loads((report.parent / link).read_text())["kind"] == "train"
     tab.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
     tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
-    tab.evaluate("document.querySelector('.copy').click()")
+    tab.evaluate("document.querySelector('.cited button').click()")
     assert tab.evaluate("navigator.clipboard.readText()") == name
     assert tab.evaluate("document.querySelector('[role=status]').textContent") == f"copied {name}"
 
@@ -164,7 +164,7 @@ def test_what_is_printed_is_the_whole_page(tab):
     assert tab.evaluate("document.querySelector('main details').open") is False
     tab.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-    hidden = "['nav', 'audio', '.filters', '.copy'].filter(name => document.querySelector(name).checkVisibility())"
+    hidden = "['nav', 'audio', '.filters', '.cited button'].filter(name => document.querySelector(name).checkVisibility())"
     assert tab.evaluate(hidden) == [] and tab.evaluate("document.querySelector('#deep').checkVisibility()")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 

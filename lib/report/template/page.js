@@ -90,11 +90,12 @@ const names = new Map([...document.querySelectorAll(".scroll")].map(box => [box,
 for (const box of names.keys()) places.observe(box);
 
 for (const run of document.querySelectorAll("a.run")) {
-  const name = run.textContent;
-  const button = element("button", { type: "button", className: "copy", title: "copy", ariaLabel: `copy ${name}`, textContent: "⧉" });
+  const name = run.textContent, box = element("span", { className: "cited" });
+  const button = element("button", { type: "button", ariaLabel: `copy ${name}`, textContent: "copy" });
   button.addEventListener("click", () => navigator.clipboard.writeText(name).then(
     () => say(`copied ${name}`), () => say(`the browser does not let ${name} be copied`)));
-  run.after(button);
+  run.replaceWith(box);
+  box.append(run, button);
 }
 
 function openAround(target) {
