@@ -151,32 +151,41 @@ class Edits(NamedTuple):
 
 
 @njit(cache=True)
-def _edits(a: np.ndarray, b: np.ndarray) -> tuple[int, int, int]:
+def _alignment(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     cost = np.empty((len(a) + 1, len(b) + 1), np.int64)
     cost[:, 0], cost[0] = np.arange(len(a) + 1), np.arange(len(b) + 1)
     for i in range(len(a)):
         for j in range(len(b)):
             cost[i + 1, j + 1] = min(cost[i, j] + (a[i] != b[j]), cost[i, j + 1] + 1, cost[i + 1, j] + 1)
-    i, j = len(a), len(b)
-    deletions = insertions = substitutions = 0
+    path, i, j, step = np.full((len(a) + len(b), 2), -1), len(a), len(b), len(a) + len(b)
     while i or j:
+        step -= 1
         if i and j and cost[i, j] == cost[i - 1, j - 1] + (a[i - 1] != b[j - 1]):
             i, j = i - 1, j - 1
-            substitutions += a[i] != b[j]
+            path[step] = i, j
         elif i and cost[i, j] == cost[i - 1, j] + 1:
             i -= 1
-            deletions += 1
+            path[step, 0] = i
         else:
             j -= 1
-            insertions += 1
-    return deletions, insertions, substitutions
+            path[step, 1] = j
+    return path[step:]
+
+
+def alignment(a: Sequence, b: Sequence) -> list[tuple]:
+    """Pairs of a symbol of `a` and what it is in `b`, in order: (x, None) is deleted, (None, y) inserted, (x, y) the same or
+    substituted, with the fewest edits that make `a` `b` (Levenshtein 1966); of several such alignments the one that, from the
+    end, substitutes before it deletes and deletes before it inserts."""
+    index = {symbol: i for i, symbol in enumerate({*a, *b})}
+    path = _alignment(*(np.array([index[symbol] for symbol in x], np.int64) for x in (a, b)))
+    return [(a[i] if i >= 0 else None, b[j] if j >= 0 else None) for i, j in path]
 
 
 def edits(a: Sequence, b: Sequence) -> Edits:
-    """The fewest deletions from `a`, insertions and substitutions that make it `b` (Levenshtein 1966); of several such
-    alignments the one that, from the end, substitutes before it deletes and deletes before it inserts."""
-    index = {symbol: i for i, symbol in enumerate({*a, *b})}
-    return Edits(*_edits(*(np.array([index[symbol] for symbol in x], np.int64) for x in (a, b))))
+    """The deletions from `a`, insertions and substitutions of its alignment with `b`."""
+    pairs = alignment(a, b)
+    deletions, insertions = (sum(pair[side] is None for pair in pairs) for side in (1, 0))
+    return Edits(deletions, insertions, sum(x != y for x, y in pairs) - deletions - insertions)
 
 
 def edit_distance(a: Sequence, b: Sequence) -> int:

@@ -23,7 +23,16 @@ from ..metrics.stats import (
 REPRODUCED, NOT_REPRODUCED, BY_CONSTRUCTION = "reproduced", "not reproduced", "holds by construction"
 NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
 TRIAL = "a trial of the pipeline"       # why nothing is judged in a study that is one
+VERDICTS = (REPRODUCED, BY_CONSTRUCTION, NOT_REPRODUCED, CONTRADICTS, NOT_COMPARABLE)
 CORES = ("transformer", "mamba_conv", "mamba")
+NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mamba": "Mamba", "mamba2": "Mamba-2",
+         "interleaved": "Mamba with attention", "conv": "convolution", "transformer_conv": "Transformer + convolution",
+         "pointwise": "control"}
+
+
+def named(core: str) -> str:
+    """A core as sentences and figures name it."""
+    return NAMES.get(core, core)
 
 
 @dataclass(frozen=True)

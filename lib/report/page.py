@@ -15,9 +15,10 @@ from ..records import found
 
 TEMPLATE = Path(__file__).parent / "template"
 SHOWN = {"text/plain", "text/html", "image/png", "image/svg+xml"}   # what an output of a notebook may be, the tags of its HTML:
-TAG = re.compile("</?(?:audio|b|br|caption|code|details|div|em|figcaption|figure|h[1-6]|i|li|ol|p|pre|small|span|strong|sub|"
-                 "summary|sup|table|tbody|td|th|thead|tr|ul)(?: (?:aria-label|class|colspan|controls|data-filters|id|preload|role|"
-                 'rowspan|scope|tabindex)(?:="[^"<>]*")?| src="data:audio/flac;base64,[A-Za-z0-9+/=]*")*>')
+TAG = re.compile("</?(?:a|audio|b|br|caption|code|del|details|div|em|figcaption|figure|h[1-6]|i|img|ins|li|ol|p|pre|small|span|"
+                 "strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul)(?: (?:alt|aria-label|class|colspan|controls|"
+                 "data-(?:filters|line|reference|room|seconds|t|take)|id|lang|preload|role|rowspan|scope|tabindex)"
+                 '(?:="[^"<>]*")?| src="data:(?:audio/flac|image/png);base64,[A-Za-z0-9+/=]*"| href="#[a-z]*")*>')
 # and those of its figures, in which nothing refers to anything outside
 SHAPE = re.compile("</?(?:clipPath|defs|g|image|path|pattern|rect|svg|text|tspan|use)(?: (?:aria-label|class|d|font-family|height|"
                    "id|patternUnits|role|stroke-linejoin|transform|viewBox|width|x|xmlns|xmlns:xlink|y)=\"[^\"<>]*\"|"

@@ -42,6 +42,7 @@ class Report:
     influence: list[Record] = field(default_factory=list)               # what each core can see, by regime
     steps_speech: Record | None = None      # headline timings at its size
     bench: Record | None = None             # of this code on this machine, where it was run
+    listeners: Record | None = None         # what they answered in blind tests
 
     def regimes(self) -> list[tuple[str, str, list[Record]]]:
         return [(core, regime, runs) for regime, group in (("causal", self.causal), ("as_reported", self.reported))
