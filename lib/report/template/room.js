@@ -366,7 +366,7 @@ function blind(room, lines) {
     const listener = make("input", {required: true, maxLength: 40, value: session.listener, disabled: session.rows.length > 0});
     const kind = select(Object.keys(TESTS), 0), a = select(labels, Math.min(2, labels.length - 2)), b = select(labels, Math.min(3, labels.length - 1));
     const problem = make("p", {role: "alert"});
-    const of = make("span", {}, make("label", {}, "of ", a), make("label", {}, " and ", b));
+    const of = make("span", {}, make("label", {}, "of ", a), make("label", {}, "and ", b));
     kind.onchange = () => of.hidden = kind.value === "MUSHRA";
     const form = make("form", {}, make("label", {}, "Your name or initials ", listener), make("label", {}, "Test ", kind), of,
       make("button", {}, "Start"));
