@@ -9,11 +9,11 @@ PIP := $(RUN) pip install --disable-pip-version-check
 report: .venv/installed		# all notebooks in order, then figures/$(STUDY)/report.html
 	$(RUN) lib.run --study $(STUDY)
 
-test: .venv/installed-dev		# every module
-	$(RUN) pytest -m "not long"
+test: .venv/installed-dev		# every module, a test file a processor
+	$(RUN) pytest -m "not long" -n auto --dist loadfile
 
-test-all: .venv/installed-dev	# and whole studies through papermill, kills, the report in a browser
-	$(RUN) pytest
+test-all: test				# and whole studies through papermill, kills, the report in a browser
+	$(RUN) pytest -m long
 
 lint: .venv/installed-dev
 	$(RUN) ruff check lib tests notebooks

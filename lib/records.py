@@ -20,7 +20,7 @@ from .config import REPOSITORY, workspace
 from .files import Damaged, file_digest, move, write_atomic
 
 REFERENCE = REPOSITORY / "figures" / "reference" / "runs"       # records of the committed study, most without files
-KEPT = ("speech", "said", "drawn", "longer", "recogniser")  # kinds that a study finds there: it adds to those
+KEPT = ("speech", "said", "drawn", "longer", "recogniser", "codec_quality")  # kinds that a study finds there: it adds to those
 
 
 def digest(value: object) -> str:
@@ -84,7 +84,7 @@ class Record:
 
     @property
     def folder(self) -> Path:
-        return _found(self.name) or folder(self.kind, self.key)
+        return found(self.name) or folder(self.kind, self.key)
 
     @property
     def stripped(self) -> bool:
@@ -109,12 +109,12 @@ def folder(kind: str, key: str) -> Path:
 
 def find(kind: str, identity: dict) -> Record | None:
     """The finished run with this identity, None where there is none, Damaged where its record is not whole."""
-    where = _found(f"{kind}/{digest(identity)[:12]}")
+    where = found(f"{kind}/{digest(identity)[:12]}")
     return load(where / "record.json") if where else None
 
 
-def _found(name: str) -> Path | None:
-    """The folder of the run cited so: of this workspace, else of the reference."""
+def found(name: str) -> Path | None:
+    """The folder of the run cited so: of this workspace, else of the reference; None where it is in neither."""
     roots = (runs_root(), REFERENCE) if name.split("/")[0] in KEPT else (runs_root(),)
     return next((root / name for root in roots if (root / name / "record.json").exists()), None)
 
@@ -178,7 +178,7 @@ def note(study: str, role: str, runs: list[Record]) -> None:
 
 def noted(study: str) -> dict[str, list[Record]]:
     """The runs of a study's manifest by role; none where there is no manifest."""
-    return {role: [load((_found(name) or runs_root() / name) / "record.json") for name in names]
+    return {role: [load((found(name) or runs_root() / name) / "record.json") for name in names]
             for role, names in _manifest(study).items()}
 
 

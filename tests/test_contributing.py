@@ -56,6 +56,7 @@ def run(copy: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_new_core_passes_the_tests_of_all_cores(changed):
     run(changed, "-m", "pytest", "tests/models/test_models.py", "tests/speaking/test_recorded.py", "-q", "-x", "-k", "mean",
         "-p", "no:cacheprovider")

@@ -23,7 +23,7 @@ def test_everything_is_written(smoke):
     assert list(json.loads((folder / "stages.json").read_text())) == [n.stem for n in NOTEBOOKS]
     assert {p.stem for p in (folder / "notebooks").glob("*.ipynb")} == {n.stem for n in NOTEBOOKS}
     assert all(inert(nbformat.read(p, as_version=4)) for p in (folder / "notebooks").glob("*.ipynb"))
-    assert (folder / "leak.png").exists() and (folder / "against_length.png").exists()
+    assert (folder / "leak.svg").exists() and (folder / "against_length.svg").exists()
     kinds = {p.name: len(list(p.iterdir())) for p in (smoke / "data" / "runs").iterdir() if p.is_dir()}
     assert kinds["train"] == 8 and kinds["listen"] == 8 + 3 and kinds["profile"] == 6
 
@@ -67,7 +67,7 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     assert kinds["longer"] == 2 and kinds["recogniser"] == kinds["bounds"] == 1
     folder = workspace / "figures" / "smoke"
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
-    assert all((folder / f"{name}.png").exists() for name in ("speech_curves", "cost_and_quality", "against_strength", "against_seconds"))
+    assert all((folder / f"{name}.svg").exists() for name in ("speech_curves", "cost_and_quality", "against_strength", "against_seconds"))
     html = (folder / "report.html").read_text()
     for words in ("Phoneme error on sentences never heard", "a trial of the pipeline gives no verdict", "an untrained model",
                   "recogniser/", "these parts were not run: budget, time, sizes", "prefix: the encoded text, before the first frame"):
@@ -96,7 +96,7 @@ def test_unknown_names_are_one_clear_line(smoke):
 def test_no_notebook_shows_a_picture_twice(smoke):
     for path in sorted((smoke / "figures" / "smoke" / "notebooks").glob("*.ipynb")):
         code = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-        pictures = [output.data["image/png"] for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
+        pictures = [output.data["image/svg+xml"] for cell in code for output in cell.outputs if "image/svg+xml" in output.get("data", {})]
         assert len(pictures) == len(set(pictures)), path
         assert not any("Figure(" in output.get("data", {}).get("text/plain", "") for cell in code for output in cell.outputs), path
 

@@ -44,7 +44,7 @@ class _ConvSilu(torch.autograd.Function):
     def backward(ctx, dy):
         x, weight, bias = ctx.saved_tensors
         dx, dweight, dbias = _run(_backward, _width(x), x, weight.T, bias, dy)
-        return dx, dweight.T, dbias
+        return dx, dweight.sum(0).T, dbias.sum(0)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -85,7 +85,7 @@ def _forward_block(x, weight, bias, first, s, y):
 
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
 def _backward(width, x, weight, bias, dy):
-    """-> the gradients of x, weight, bias."""
+    """-> the gradients of x, and of weight and bias of each sequence."""
     batch, _, channels = x.shape
     dx, blocks = np.empty_like(x), (channels + width - 1) // width
     dweight, dbias = np.empty((batch,) + weight.shape, x.dtype), np.empty((batch, channels), x.dtype)
@@ -96,7 +96,7 @@ def _backward(width, x, weight, bias, dy):
         s, dw, db = np.empty(last - first, x.dtype), np.zeros_like(w), np.zeros(last - first, x.dtype)
         _backward_block(x[b], w, bias[first:last], dy[b], np.uint64(first), s, dx[b], dw, db)
         dweight[b, :, first:last], dbias[b, first:last] = dw, db
-    return dx, dweight.sum(0), dbias.sum(0)     # in a fixed order: the same bits every time
+    return dx, dweight, dbias
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")

@@ -130,7 +130,8 @@ class _SSD(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, dh):
-        return tuple(_run(_backward, *ctx.saved_tensors, dy, dh))
+        dx, ddt, dA, dB, dC, dD, dh0 = _run(_backward, *ctx.saved_tensors, dy, dh)
+        return dx, ddt, dA.sum(0), dB.sum(0), dC.sum(0), dD.sum(0), dh0
 
 
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
@@ -158,8 +159,8 @@ def _forward(x, dt, A, B, C, D, h0):
 
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
 def _backward(x, dt, A, B, C, D, starts, dy, dh_end):
-    """-> the gradients of x, dt, A, B, C, D, h0. Goes chunk by chunk from the end, and computes the states of a chunk
-    again from its first."""
+    """-> the gradients of x, dt, A, B, C, D, h0, those of A, D of each sequence and those of B, C of each head. Goes chunk by chunk
+    from the end, and computes the states of a chunk again from its first."""
     batch, length, heads, headdim = x.shape
     states, zero = B.shape[2], x.dtype.type(0)
     dx, ddt, dh0 = np.empty_like(x), np.empty_like(dt), np.empty_like(dh_end)
@@ -202,4 +203,4 @@ def _backward(x, dt, A, B, C, D, starts, dy, dh_end):
                 ddt[b, t, k] = along + A[k] * e
                 dA[b, k] += dt_t * e
         dh0[b, k] = g
-    return dx, ddt, dA.sum(0), dB.sum(0), dC.sum(0), dD.sum(0), dh0     # a fixed order: the same bits every time
+    return dx, ddt, dA, dB, dC, dD, dh0

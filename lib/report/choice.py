@@ -77,9 +77,3 @@ def _amount(metric: str, i: Interval) -> str:
     scale, digits, unit = (100, 1, "%") if share else (1, 0 if i.mean >= 100 else 2, METRICS[metric].unit)
     text = f"{scale * i.mean:,.{digits}f} {unit}"
     return f"{text} ({scale * i.low:,.{digits}f} to {scale * i.high:,.{digits}f})" if i.low < i.high else text
-
-
-def sentences(report: Report) -> list[str]:
-    """The lines of `choice` in words."""
-    return [f"For {row['for']}: {row['take']}. " + ", ".join(f"{core} {row[core]}" for core in list(row)[2:] if row[core]) + "."
-            for row in choice(report).to_dict("records")]

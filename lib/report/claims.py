@@ -23,7 +23,16 @@ from ..metrics.stats import (
 REPRODUCED, NOT_REPRODUCED, BY_CONSTRUCTION = "reproduced", "not reproduced", "holds by construction"
 NOT_COMPARABLE, CONTRADICTS = "not comparable", "contradicts itself"
 TRIAL = "a trial of the pipeline"       # why nothing is judged in a study that is one
+VERDICTS = (REPRODUCED, BY_CONSTRUCTION, NOT_REPRODUCED, CONTRADICTS, NOT_COMPARABLE)
 CORES = ("transformer", "mamba_conv", "mamba")
+NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mamba": "Mamba", "mamba2": "Mamba-2",
+         "interleaved": "Mamba with attention", "conv": "convolution", "transformer_conv": "Transformer + convolution",
+         "pointwise": "control"}
+
+
+def named(core: str) -> str:
+    """A core as sentences and figures name it."""
+    return NAMES.get(core, core)
 
 
 @dataclass(frozen=True)
@@ -475,20 +484,3 @@ def brief(comparison: Comparison) -> str:
     amount, span = _amount(metric, True, i)
     span = f"{span}; " if i.n > 1 and not metric.exact else ""
     return f"{amount} {metric.noun} ({span}{comparison.verdict})"
-
-
-def summary(comparisons: Sequence[Comparison]) -> str:
-    """Who is ahead in what. A core is ahead overall only where it is ahead somewhere and behind nowhere."""
-    if not comparisons:
-        raise ValueError("a summary needs at least one comparison")
-    a, b, scope = comparisons[0].a, comparisons[0].b, comparisons[0].scope
-    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "equal": "equal in", "undecided": "undecided:",
-              "no verdict": "no verdict on", "counted": "a choice of size and no result:"}
-    nouns = {key: [METRICS[c.metric].noun for c in comparisons if key in (c.winner, c.outcome)] for key in groups}
-    parts = [f"{words} {', '.join(nouns[key])}" for key, words in groups.items() if nouns[key]]
-    ahead = [core for core in (a, b) if nouns[core]]
-    tested = sum(c.tested for c in comparisons)
-    end = "No overall winner"
-    if len(ahead) == 1:
-        end = f"{ahead[0]} is ahead in {len(nouns[ahead[0]])} of the {tested} tested comparisons and behind in none"
-    return f"On {scope}: {'; '.join(parts)}. {end}."

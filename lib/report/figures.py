@@ -1,36 +1,52 @@
 """The report's figures. Each takes what it draws and returns a matplotlib figure; every raw run is drawn."""
 import io
+import re
+from html import escape
+from itertools import cycle
 from statistics import median
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Image
+from IPython.display import SVG
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from torch import nn
 
+from ..config import PRIMARY, ModelConfig, restored
 from ..data.audio import SAMPLE_RATE
 from ..files import write_atomic
+from ..metrics.cost import parameters
 from ..metrics.learning import passes
 from ..metrics.speech import log_mel
+from ..metrics.stats import Interval
+from ..models.codec_lm import CodecLM
+from ..models.cores import CORES
 from ..records import Record, figures_root
-from .claims import METRICS, Comparison
+from .claims import METRICS, VERDICTS, Comparison, Results, named
 from .results import TIMES, Report, curve, medians, said_share, swept
 from .tables import MEASURES
 
-COLOURS = dict(zip(("transformer", "mamba_conv", "mamba"), sns.color_palette("colorblind")))
+# Blue, vermilion, green and purple of Okabe and Ito, who chose them for every kind of colour vision, then others: all have a
+# contrast of 3 or more against white and against the page's dark.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c26ba0", "#6e6e6e", "#9a6a00", "#7a68c8", "#1b93a5", "#d1495b", "#6f8a1f")
+COLOURS = dict(zip(dict.fromkeys((*PRIMARY, "pointwise", *CORES)), cycle(PALETTE)))
+LEGIBLE, WIDEST = 0.75, 1.4     # how much smaller and larger than drawn a figure may be shown
 
 
 def style() -> None:
-    sns.set_theme(context="notebook", style="whitegrid", rc={"figure.constrained_layout.use": True, "savefig.dpi": 110,
-                                                            "axes.spines.top": False, "axes.spines.right": False})
+    """Figures from now on: black is the ink, which the page makes light where it is dark; what is faint is grey on both."""
+    ink = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "black")
+    sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE, color_codes=False, rc=ink | {
+        "figure.constrained_layout.use": True, "savefig.dpi": 110, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.edgecolor": "grey", "grid.color": "grey", "grid.alpha": 0.3, "patch.edgecolor": "none", "legend.frameon": False})
 
 
-def colour(core: str):
+def colour(core: str) -> str:
     """A core's colour, the same in every figure."""
-    return COLOURS.setdefault(core, sns.color_palette("colorblind")[len(COLOURS) % 10])
+    return COLOURS.setdefault(core, PALETTE[len(COLOURS) % len(PALETTE)])
 
 
 def _logarithmic(axis: Axes, side: str) -> bool:
@@ -50,7 +66,7 @@ def learning_curves(runs: dict[str, list[Record]], title: str) -> Figure:
             for axis, values in ((loss, history["loss"]), (accuracy, [100 * np.mean(a) for a in history["accuracy"]])):
                 smooth = passes(values, clips)
                 axis.plot(np.arange(len(smooth)) + clips, smooth, color=colour(core), alpha=0.8,
-                          label=f"{core} ({len(group)} seed{'s' * (len(group) > 1)})" if i == 0 else None)
+                          label=f"{named(core)} ({len(group)} seed{'s' * (len(group) > 1)})" if i == 0 else None)
     _logarithmic(loss, "y")
     loss.set(xlabel="training step", ylabel="cross-entropy per token (nats)")
     accuracy.set(xlabel="training step", ylabel="tokens right, teacher-forced (%)", ylim=(0, 102))
@@ -67,7 +83,7 @@ def step_parts(run: Record) -> Figure:
         for j, part in enumerate(parts):
             values = medians(run, core, part)
             at = j + (i - (len(cores) - 1) / 2) * 0.25
-            axis.bar(at, median(values or [np.nan]), 0.23, color=colour(core), alpha=0.75, label=core if j == 0 else None)
+            axis.bar(at, median(values or [np.nan]), 0.23, color=colour(core), alpha=0.75, label=named(core) if j == 0 else None)
             axis.plot(np.full(len(values), at), values, "k.", markersize=4)
     axis.set_xticks(range(len(parts)), [p.removesuffix("_ms") for p in parts])
     axis.set(ylabel="milliseconds", title=f"One training step, size {run.result['size']}")
@@ -81,7 +97,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
     for core in swept(lengths)[0]:
         for axis, part in zip(axes, ("step_ms", "decode_ms")):
             points = curve(lengths, core, part)
-            axis.plot(list(points), [median(values) for values in points.values()], "-", color=colour(core), label=core)
+            axis.plot(list(points), [median(values) for values in points.values()], "-", color=colour(core), label=named(core))
             for frames, values in points.items():
                 axis.plot([frames] * len(values), values, ".", color=colour(core), markersize=4)
     for axis, title in zip(axes, ("training step (ms)", "decoding of one frame at that position (ms)")):
@@ -90,9 +106,9 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
         for core, rows in memory.result["cores"].items():
             rows = sorted(rows, key=lambda r: r["frames"])
             axes[2].plot([r["frames"] for r in rows], [r["train_peak"] / 1e6 for r in rows], "o-", color=colour(core),
-                         label=f"{core}, training")
+                         label=f"{named(core)}, training")
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
-                         label=f"{core}, decoding")
+                         label=f"{named(core)}, decoding")
         axes[2].set(xlabel="frames (75 a second)", title="peak memory (MB)")
         axes[2].legend(fontsize=8)
     axes[0].legend()
@@ -115,7 +131,7 @@ def codec_rows(run: Record) -> Figure:
     figure, axes = plt.subplots(1, len(measures), figsize=(3.1 * len(measures), 3.8))
     for axis, measure in zip(axes, measures):
         for i, (group, rows) in enumerate(frame.groupby("group", sort=False)):
-            coded, shade = rows[rows.codebooks > 0], sns.color_palette("colorblind")[i % 10]
+            coded, shade = rows[rows.codebooks > 0], PALETTE[i % len(PALETTE)]
             axis.plot(coded.codebooks + 0.2 * i - 0.15, coded[measure], ".", color=shade, alpha=0.35, markersize=4)
             means = coded.groupby("codebooks")[measure].mean()
             axis.plot(means.index, means, "o-", color=shade, label=group)
@@ -175,7 +191,7 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
         metric, shade = METRICS[c.metric], colour(c.winner) if c.winner else "grey"
         sign = 100 if metric.better == "less" else -100
         if metric.margin:
-            axis.barh(row, 200 * metric.margin, 0.9, -100 * metric.margin, color="0.88", zorder=0)
+            axis.barh(row, 200 * metric.margin, 0.9, -100 * metric.margin, color="grey", alpha=0.25, zorder=0)
         if c.outcome != "counted" and c.interval.n > 1:
             axis.plot([sign * c.interval.low, sign * c.interval.high], [row, row], color=shade, linewidth=3,
                       solid_capstyle="butt")
@@ -184,12 +200,86 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
     axis.axvline(0, color="black", linewidth=1)
     axis.use_sticky_edges = False       # of the shaded
     axis.autoscale_view()
-    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {c.a} over {c.b}" if len(pairs) > 1 else "")
+    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {named(c.a)} over {named(c.b)}" if len(pairs) > 1 else "")
                                         for c in reversed(drawn)])
     left, right = axis.get_xlim()
     axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
-             xlabel="advantage" + (f" of {drawn[0].a} over {drawn[0].b}" if len(pairs) == 1 else "") + " (% or points)")
+             xlabel="advantage" + (f" of {named(drawn[0].a)} over {named(drawn[0].b)}" if len(pairs) == 1 else "") + " (% or points)")
     return figure
+
+
+def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: float | None) -> Figure:
+    """Phoneme errors of each core, a line a core: dots are seeds, the bar is its mean and 95 % interval; dashed is the codec
+    alone."""
+    figure, axis = plt.subplots(figsize=(4.6, 0.45 * len(means) + 1))
+    for row, (core, i) in enumerate(reversed(means.items())):
+        if i.n > 1:
+            axis.plot([100 * i.low, 100 * i.high], [row, row], color=colour(core), linewidth=5, alpha=0.45, solid_capstyle="butt")
+        axis.plot([100 * s.value for s in samples[core, metric]], [row] * i.n, "o", color=colour(core), markersize=5)
+        axis.plot(100 * i.mean, row, "|", color=colour(core), markersize=18, markeredgewidth=3)
+        axis.annotate(f"{100 * i.mean:.1f} %", (100 * max(i.mean, np.nan_to_num(i.high)), row), xytext=(8, 0),
+                      textcoords="offset points", va="center", fontsize=10)
+    if bound is not None:
+        axis.axvline(100 * bound, color="grey", linestyle="--", linewidth=1)
+        axis.annotate("the codec alone", (100 * bound, len(means) - 0.5), xytext=(4, 0), textcoords="offset points", va="top",
+                      fontsize=9)
+    axis.set_yticks(range(len(means)), [named(core) for core in reversed(means)])
+    most = max(100 * max(i.mean, np.nan_to_num(i.high)) for i in means.values())
+    axis.set(xlabel="phonemes wrong (%)", xlim=(0, 1.25 * most or 1), ylim=(-0.6, len(means) - 0.4))
+    return figure
+
+
+def verdicts(counts: dict[str, int]) -> Figure:
+    """How many claims have each verdict, as parts of one bar, labelled."""
+    figure, axis = plt.subplots(figsize=(10, 1.6))
+    begin, shades = 0, dict(zip(VERDICTS, sns.color_palette("colorblind")))
+    for verdict in VERDICTS:
+        n = counts.get(verdict, 0)
+        axis.barh(0, n, left=begin, color=shades[verdict], alpha=0.8)
+        if n:
+            axis.text(begin + n / 2, 0, str(n), ha="center", va="center", fontsize=11)
+            axis.plot([], [], "s", color=shades[verdict], label=verdict)
+        begin += n
+    axis.set_axis_off()
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False, fontsize=10)
+    return figure
+
+
+def shell(report: Report) -> Figure:
+    """The shell, and the layers of each core in it, from the model objects: a box a part, as wide as it has parameters; what has
+    fewer than a hundredth is a line."""
+    runs = report.speech.get("headline") or [run for _, _, runs in report.regimes() for run in runs]
+    configs = {}
+    for run in runs:
+        configs.setdefault(run.identity["config"]["model"]["core"], restored(ModelConfig, run.identity["config"]["model"]))
+    models = {core: CodecLM(config) for core, config in configs.items()}
+    figure, axes = plt.subplots(len(models) + 1, 1, figsize=(11, 0.9 * (len(models) + 1) + 0.3), sharex=False)
+    first = next(iter(models.values()))
+    _boxes(axes[0], "the shell", [("the core" if name == "core" else name.replace("_", " "), parameters(part))
+                                  for name, part in first.named_children()])
+    for axis, (core, model) in zip(axes[1:], models.items()):
+        _boxes(axis, named(core), [(name.replace("_", " "), parameters(part)) for layer in _layers(model.core)
+                                   for name, part in layer.named_children()])
+    return figure
+
+
+def _layers(core: nn.Module) -> nn.ModuleList:
+    return next(part for part in core.modules() if isinstance(part, nn.ModuleList))
+
+
+def _boxes(axis: Axes, title: str, parts: list[tuple[str, int]]) -> None:
+    """Parts side by side, each as wide as its parameters are many, named where there is room."""
+    total, begin = sum(n for _, n in parts), 0
+    shades = dict(zip(dict.fromkeys(label for label, _ in parts), cycle(PALETTE)))
+    for label, n in parts:
+        axis.barh(0, n, left=begin, height=0.8, color=shades[label], alpha=0.35, linewidth=0.8)
+        axis.axvline(begin, 0.1, 0.9, color="grey", linewidth=0.6)
+        if n > 0.012 * len(label) * total:
+            axis.text(begin + n / 2, 0, label, ha="center", va="center", fontsize=9)
+        begin += n
+    axis.set_title(f"{title}, {begin / 1e6:.1f} million parameters", loc="left", fontsize=10)
+    axis.set(xlim=(0, begin or 1))
+    axis.set_axis_off()
 
 
 def leak(report: Report) -> Figure:
@@ -232,18 +322,48 @@ def influences(runs: list[Record]) -> Figure:
     return figure
 
 
-def picture(figure: Figure) -> Image:
-    """A figure as a picture to be shown; the figure is closed, so that nothing shows it a second time."""
-    content = io.BytesIO()
+def picture(figure: Figure, alt: str | None = None, name: str = "figure") -> SVG:
+    """A figure as SVG whose text is text, to be shown; the figure is closed, so that nothing shows it a second time.
+
+    `alt` says what it shows to who cannot see it, by default its titles and labels; ids follow from `name`."""
+    content, alt = io.StringIO(), alt or described(figure)
     try:
-        figure.savefig(content, format="png")
+        with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(content, format="svg", transparent=True,
+                           metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     finally:
         plt.close(figure)
-    return Image(content.getvalue())
+    return SVG(_inked(content.getvalue(), alt))
 
 
-def keep(figure: Figure, study: str, name: str) -> Image:
-    """The picture of a figure, written to figures/<study>/<name>.png too."""
-    shown = picture(figure)
-    write_atomic(figures_root(study) / f"{name}.png", shown.data)
+def described(figure: Figure) -> str:
+    """A figure's titles, axes and labels in words."""
+    said = [figure.get_suptitle()]
+    for axis in figure.axes:
+        sides = " against ".join(filter(None, (axis.get_ylabel(), axis.get_xlabel())))
+        said.append(": ".join(filter(None, (axis.get_title(), sides))))
+    labels = dict.fromkeys(label for axis in figure.axes for label in axis.get_legend_handles_labels()[1])
+    said.append(", ".join(labels))
+    return ". ".join(" ".join(words.split()) for words in dict.fromkeys(said) if words)
+
+
+def _inked(svg: str, alt: str) -> str:
+    """matplotlib's SVG with black as the colour of the text around it, in any sans-serif font and of the width that there is.
+
+    A notebook, or a README, shows it black on white."""
+    for pattern, new in ((r"<!--.*?-->", ""), (r'<g id="[^"]*"', "<g"), (r'font-family: [^;"]*(; )?', ""), (r"\s*\n\s*", " "),
+                         (r"(fill|stroke): #000000", r"\1: currentColor")):
+        svg = re.sub(pattern, new, svg)
+    width, height, box = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt" viewBox="([^"]*)"', svg).groups()
+    root = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="figure" role="img" '
+            f'aria-label="{escape(alt)}" width="{width}pt" height="{height}pt" viewBox="{box}" fill="currentColor" '
+            'font-family="system-ui, sans-serif" stroke-linejoin="round" style="color: #1c1e21; background: #ffffff; '
+            f'min-width: {LEGIBLE * float(width):.0f}pt; max-width: {WIDEST * float(width):.0f}pt">')
+    return root + svg[svg.index("</defs>") + len("</defs>"):]
+
+
+def keep(figure: Figure, study: str, name: str, alt: str | None = None) -> SVG:
+    """The picture of a figure, written to figures/<study>/<name>.svg too."""
+    shown = picture(figure, alt, name)
+    write_atomic(figures_root(study) / f"{name}.svg", shown.data.encode())
     return shown

@@ -1,6 +1,7 @@
-"""HTML that stands alone: players and tables."""
+"""HTML that stands alone: players, tables and folds. The page's script makes tables sort and filter; without it they are whole."""
 import base64
 import re
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from ..data.audio import SAMPLE_RATE, flac
 
-NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$")  # a cell of a column of numbers: short, and begins like one
+NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$|not measured$")    # a cell of a column of numbers: short, begins like one
 
 
 class Html(str):
@@ -22,16 +23,27 @@ def audio(samples: np.ndarray, label: str = "", rate: int = SAMPLE_RATE) -> str:
     except ValueError as error:
         raise ValueError(f"no playable sound {label!r}: {error}") from None
     named = f' aria-label="{escape(label)}"' if label else ""
-    return f'<audio controls preload="metadata"{named} src="data:audio/flac;base64,{data}"></audio>'
+    return f'<audio controls preload="none"{named} src="data:audio/flac;base64,{data}"></audio>'
 
 
-def table(frame: pd.DataFrame, caption: str) -> str:
-    """The columns of a frame, without its index; all text is escaped except cells that are `Html`."""
+def table(frame: pd.DataFrame, caption: str, filters: Sequence[str] = ()) -> str:
+    """The columns of a frame, without its index; all text is escaped except cells that are `Html`.
+
+    Where it is too wide it scrolls by itself. The page chooses its rows by the values of the columns in `filters`."""
+    if unknown := [name for name in filters if name not in frame.columns]:
+        raise ValueError(f"no column {unknown[0]!r} to filter {caption!r} by: there are {', '.join(map(str, frame.columns))}")
     rows = list(frame.itertuples(index=False, name=None))
     numeric = [all(NUMBER.match(str(cell)) for cell in column) for column in zip(*rows)]
     styles = [' class="number"' if n else "" for n in numeric] or [""] * len(frame.columns)
     cells = [[cell if isinstance(cell, Html) else escape(str(cell)) for cell in row] for row in rows]
     head = "".join(f'<th scope="col"{s}>{escape(str(name))}</th>' for name, s in zip(frame.columns, styles))
     body = "".join("<tr>" + "".join(f"<td{s}>{c}</td>" for c, s in zip(row, styles)) + "</tr>\n" for row in cells)
-    return (f"<table>\n<caption>{escape(caption)}</caption>\n"
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>")
+    chosen = f' data-filters="{" ".join(str(list(frame.columns).index(name)) for name in filters)}"' if filters else ""
+    return (f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"{chosen}>\n<table>\n'
+            f"<caption>{escape(caption)}</caption>\n"
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>")
+
+
+def fold(summary: str, *parts: str) -> str:
+    """Parts that are HTML, hidden until somebody opens the summary, which is text, follows a link into them or prints."""
+    return f"<details>\n<summary>{escape(summary)}</summary>\n" + "\n".join(parts) + "\n</details>"

@@ -16,6 +16,7 @@ from ..measuring.listening import CODES, sound_file
 from ..speaking.speaker import read_checkpoint
 from . import figures
 from .html import audio
+from .prose import heading
 from .results import Report
 
 
@@ -45,15 +46,21 @@ def _name(core: str, regime: str) -> str:
     return core if regime == "causal" else f"{core}, {regime.replace('_', ' ')}"
 
 
-def show(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> None:
-    """Spectrograms and players of a sentence; pictures of its codes where the corpus has no sound."""
+def show(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> str:
+    """Spectrograms and players of a sentence, as HTML; pictures of its codes where the corpus has no sound."""
     name, folder = f"sounds_{file_name(clip.id)}", report.study.label
     if corpus.codec is None:
-        display(figures.keep(figures.codes(codes(report, clip, tokens), corpus.frame_rate, clip.text), folder, name))
-        return
+        return figures.keep(figures.codes(codes(report, clip, tokens), corpus.frame_rate, clip.text), folder, name).data
     sounds = waves(report, clip, tokens, corpus)
-    display(figures.keep(figures.sounds(sounds, clip.text), folder, name))
-    display(HTML(players(sounds, clip.text)))
+    return figures.keep(figures.sounds(sounds, clip.text), folder, name).data + players(sounds, clip.text)
+
+
+def memorised(report: Report, corpus: Corpus) -> str:
+    """The sentences of the memorising part as every core says them, none picked, as HTML."""
+    s, notes = report.study, ("memorised", "never trained on: a model that memorised other clips cannot say it")
+    clips = corpus.memorised(s.clips) + corpus.unseen(s.listen_unseen)
+    said = [heading(clip.text, notes[i >= s.clips]) + show(report, clip, corpus.tokens(clip), corpus) for i, clip in enumerate(clips)]
+    return (f"<p>No sound here: {escape(corpus.silent)}.</p>" if corpus.silent else "") + "".join(said)
 
 
 def players(sounds: dict[str, np.ndarray], text: str) -> str:

@@ -1,6 +1,9 @@
 """An executed notebook as one page that asks the network for nothing."""
+import base64
+import os
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 from bs4 import BeautifulSoup
@@ -8,27 +11,38 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from ..files import write_atomic
+from ..records import found
 
-SHOWN = {"text/plain", "text/html", "image/png"}        # what an output of a notebook may be, and the tags of its HTML:
-TAG = re.compile("</?(?:audio|b|br|caption|code|del|details|div|em|figcaption|figure|h[1-6]|i|img|ins|li|ol|p|pre|small|span|"
+TEMPLATE = Path(__file__).parent / "template"
+SHOWN = {"text/plain", "text/html", "image/png", "image/svg+xml"}   # what an output of a notebook may be, the tags of its HTML:
+TAG = re.compile("</?(?:a|audio|b|br|caption|code|del|details|div|em|figcaption|figure|h[1-6]|i|img|ins|li|ol|p|pre|small|span|"
                  "strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul)(?: (?:alt|aria-label|class|colspan|controls|"
-                 "data-(?:line|reference|room|seconds|t|take)|lang|preload|rowspan|scope)"
-                 '(?:="[^"<>]*")?| src="data:(?:audio/flac|image/png);base64,[A-Za-z0-9+/=]*")*>')
+                 "data-(?:filters|line|reference|room|seconds|t|take)|id|lang|preload|role|rowspan|scope|tabindex)"
+                 '(?:="[^"<>]*")?| src="data:(?:audio/flac|image/png);base64,[A-Za-z0-9+/=]*"| href="#[a-z]*")*>')
+# and those of its figures, in which nothing refers to anything outside
+SHAPE = re.compile("</?(?:clipPath|defs|g|image|path|pattern|rect|svg|text|tspan|use)(?: (?:aria-label|class|d|font-family|height|"
+                   "id|patternUnits|role|stroke-linejoin|transform|viewBox|width|x|xmlns|xmlns:xlink|y)=\"[^\"<>]*\"|"
+                   r' (?:clip-path|fill|style)="(?:[\w #%.,:;-]|url\(#\w+\))*"|'
+                   r' xlink:href="(?:#\w+|data:image/png;base64,[A-Za-z0-9+/=\s]*)")*/?>')
+RUN = re.compile("([a-z_]+/[0-9a-f]{12})")      # how a run record is named
+RECORD = re.compile(rf'href="[^"]*?{RUN.pattern}/record\.json"')    # and linked to
 
 
 def export(notebook: Path, out: Path) -> Path:
     """An executed notebook as one HTML file, without its code and without sections in which nothing was shown; ValueError where
-    it would load anything."""
-    exporter = HTMLExporter(template_name="template", extra_template_basedirs=[str(Path(__file__).parent)],
+    it would load anything. Names of run records become links to them."""
+    exporter = HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)],
                             embed_images=True, exclude_input=True, exclude_anchor_links=True,
                             exclude_input_prompt=True, exclude_output_prompt=True)
     executed = nbformat.read(notebook, as_version=4)
     executed.cells = [cell for section in _shown(executed.cells) for cell in section]
-    page = BeautifulSoup(exporter.from_notebook_node(executed)[0], "html.parser")
+    own = {kind: "\n".join(path.read_text(encoding="utf-8") for path in sorted(TEMPLATE.glob(f"*.{kind}"))) for kind in ("css", "js")}
+    page = BeautifulSoup(exporter.from_notebook_node(executed, resources=own)[0], "html.parser")
     if page.h1:
         page.title.string = page.h1.get_text()
-    _describe_images(page)
+    _place_figures(page)
     _fill_contents(page)
+    _link_runs(page, out.parent)
     for element in page.select("[src], link[href]"):
         address = element.get("src") or element.get("href")
         if not address.startswith("data:"):
@@ -55,14 +69,22 @@ def _shown(cells: list[NotebookNode]) -> list[list[NotebookNode]]:
 def inert(notebook: NotebookNode) -> bool:
     """Whether all that the cells of a notebook show is text, pictures and tags that can load and do nothing."""
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
-    return all(data.keys() <= SHOWN and "<" not in TAG.sub("", data.get("text/html", "")) for data in shown)
+    return all(data.keys() <= SHOWN and "<" not in SHAPE.sub("", TAG.sub("", data.get("text/html", "")))
+               and "<" not in SHAPE.sub("", data.get("image/svg+xml", "")) for data in shown)
 
 
-def _describe_images(page: BeautifulSoup) -> None:
-    """Images without a description of their own are named after the heading above them."""
-    for image in page.select('img[alt^="No description"]'):
+def _place_figures(page: BeautifulSoup) -> None:
+    """Figures whose SVG can do nothing become a part of the page; what has no description is named after the heading above it."""
+    for image in page.select('img[src^="data:image/svg+xml;base64,"]'):
+        svg = base64.b64decode(image["src"].partition(",")[2]).decode()
+        if "<" not in SHAPE.sub("", svg):
+            image.replace_with(BeautifulSoup(svg, "html.parser"))
+    for image in page.select('img[alt^="No description"], svg.figure[aria-label=""]'):
         heading = image.find_previous(["h1", "h2", "h3", "h4"])
-        image["alt"] = f"Figure: {heading.get_text()}" if heading else "Figure"
+        image["alt" if image.name == "img" else "aria-label"] = f"Figure: {heading.get_text()}" if heading else "Figure"
+    for figure in page.select("svg.figure"):
+        figure.wrap(page.new_tag("div", attrs={"class": "scroll", "role": "region", "tabindex": "0",
+                                               "aria-label": figure["aria-label"]}))
 
 
 def _fill_contents(page: BeautifulSoup) -> None:
@@ -71,4 +93,17 @@ def _fill_contents(page: BeautifulSoup) -> None:
         heading["id"] = heading.get("id") or f"section-{i}"
         link = page.new_tag("a", href=f"#{heading['id']}")
         link.string = heading.get_text()
-        page.nav.append(link)
+        page.nav.details.append(link)
+
+
+def _link_runs(page: BeautifulSoup, folder: Path) -> None:
+    """Names of run records in the text of a page in a folder become links to the records that are there."""
+    for text in page.main.find_all(string=RUN):
+        if text.find_parent(["a", "script", "style", "svg"]):
+            continue
+        parts = RUN.split(text)
+        for i in range(1, len(parts), 2):
+            if where := found(parts[i]):
+                link = page.new_tag("a", attrs={"class": "run", "href": quote(os.path.relpath(where / "record.json", folder))})
+                link.string, parts[i] = parts[i], link
+        text.replace_with(*parts)

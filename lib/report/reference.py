@@ -19,8 +19,9 @@ from pathlib import Path
 from ..config import REPOSITORY, Study, study
 from ..files import write_atomic
 from ..records import figures_root, noted
-from . import choice, prose, results, speech, verdicts
+from . import findings, prose, results, speech, verdicts
 from .claims import TRIAL, Results
+from .page import RECORD
 
 TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
@@ -39,8 +40,10 @@ def publish(chosen: Study) -> Path:
     with tempfile.TemporaryDirectory(dir=TARGET.parent) as folder:
         new = Path(folder) / "reference"
         new.mkdir()
-        for path in (source / "report.html", source / "manifest.json", source / "stages.json", *source.glob("*.png")):
+        for path in (source / "manifest.json", source / "stages.json", *source.glob("*.svg")):
             shutil.copy(path, new)
+        page = (source / "report.html").read_text(encoding="utf-8")
+        (new / "report.html").write_text(RECORD.sub(r'href="runs/\1/record.json"', page), encoding="utf-8")
         for run in (run for group in noted(chosen.label).values() for run in group):
             where = new / "runs" / run.name
             where.mkdir(parents=True, exist_ok=True)
@@ -81,17 +84,9 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     text = README.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
-    comparisons = prose.comparisons(report, samples)
-    paragraphs = prose.answer(report, comparisons, verdicts.judgements(report))
-    rows = [f"- {c.sentence}" for c in comparisons]
-    uses = "\n".join(f"- {words}" for words in choice.sentences(report))
-    told = speech.answer(report)
-    spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.png)"
-    costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.png)"
-    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told,
-                        "Which core for which use (mean and 95 % interval of each; of times median, least and most):", uses,
-                        *([spoken] if told else []), costs,
-                        *paragraphs, "\n".join(rows)])
+    found = findings.findings(report, verdicts.judgements(report), prose.comparisons(report, samples))
+    body = "\n".join([f"**{findings.headline(report)}**", "", *(f"- {finding.said}" for finding in found), "",
+                      f"{findings.scope(report)}", "", "![Phoneme errors of each core](figures/reference/answer.svg)"])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
 

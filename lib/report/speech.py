@@ -14,7 +14,7 @@ from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound_file
 from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, tabled, typical
+from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, tabled, typical
 from .figures import colour
 from .listening import players
 from .prose import device, implementations
@@ -184,7 +184,7 @@ def answer(report: Report) -> list[str]:
         words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
     if report.study.trial:
         return words
-    words.append(f"Does the task need a core? {_gate(gate(report))}")
+    words.append(f"Does the task need a core? {gate_words(report)}")
     found = comparisons(report)
     pairs = list(dict.fromkeys((c.a, c.b) for c in found))
     heard, absent = ([core for core in PRIMARY if any(core in pair for pair in pairs) is there] for there in (True, False))
@@ -205,9 +205,9 @@ def _means(samples: Results, metric: str) -> str:
                      for (core, name), of_core in samples.items() if name == metric) or "not measured"
 
 
-def _gate(found: list[Comparison]) -> str:
+def gate_words(report: Report) -> str:
     """Whether every core beats the control, without which the task says nothing about cores."""
-    words = []
+    found, words = gate(report), []
     for metric in HEADLINE:
         mine, noun = [c for c in found if c.metric == metric and c.tested], METRICS[metric].noun
         if short := [c.a for c in mine if c.winner != c.a]:
@@ -347,7 +347,7 @@ def curves(report: Report) -> Figure:
             loss = [p["loss"] for p in points]
             axes["frames"].plot(frames / 1e3, loss, color=colour(core), alpha=0.5, linewidth=1)
             axes["time"].plot(seconds / 60, loss, color=colour(core), alpha=0.7, linewidth=1,
-                              label=core if run is mine[0] else None)
+                              label=named(core) if run is mine[0] else None)
             for k in range(codebooks):
                 axes[f"k{k}"].plot(frames / 1e3, [100 * p["per_codebook"][k] for p in points], color=colour(core), alpha=0.7,
                                    linewidth=1)
@@ -371,12 +371,18 @@ def _strengths(report: Report) -> pd.DataFrame:
     return table[(table.part == "strengths") & ((table.units == report.study.units) | ~table.conditioning.isin(SPREAD))]
 
 
-def strength_answer(report: Report) -> list[str]:
-    """How much what a frame is told decides beside the core, in a sentence; none where it was tried in one way alone."""
+def strength_means(report: Report) -> pd.DataFrame:
+    """Phonemes wrong in % with given durations, mean over seeds: what a frame is told, from least to most, × primary core."""
     shown = _strengths(report)
     shown = shown[shown.durations != "predicted"]
     means = 100 * shown.groupby(["conditioning", "core"]).error.mean().unstack()
-    means = means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+    return means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+
+
+def strength_answer(report: Report) -> list[str]:
+    """How much what a frame is told decides beside the core, in a sentence; none where it was tried in one way alone."""
+    means, shown = strength_means(report), _strengths(report)
+    shown = shown[shown.durations != "predicted"]
     if min(means.shape) < 2:
         return []
     told = [f"{c} {row.min():.1f} to {row.max():.1f} %" for c, row in means.iterrows()]
@@ -400,7 +406,7 @@ def against_strength(report: Report) -> Figure:
         for core, mine in chosen.groupby("core", sort=False):
             means = mine.groupby("conditioning").error.mean()
             at = [i for i, c in enumerate(present) if c in means]
-            axis.plot(at, [100 * means[present[i]] for i in at], "o-", color=colour(core), label=core)
+            axis.plot(at, [100 * means[present[i]] for i in at], "o-", color=colour(core), label=named(core))
         axis.set_xticks(range(len(present)), present)
         axis.set(xlabel="what a frame is told of the text, from least to most", title=f"{durations} durations")
     axes[0].set(ylabel="phonemes wrong on test sentences (%)", ylim=(0, None))
@@ -430,7 +436,7 @@ def cost_and_quality(report: Report) -> Figure:
     figure, axes = plt.subplots(1, len(costs), figsize=(3.1 * len(costs), 3.8), sharey=True)
     for axis, (label, value) in zip(axes, costs.items()):
         for core, rows in mine.groupby("core", sort=False):
-            axis.plot([value(trained[name]) for name in rows.run], 100 * rows.error, "o", color=colour(core), label=core)
+            axis.plot([value(trained[name]) for name in rows.run], 100 * rows.error, "o", color=colour(core), label=named(core))
         axis.set(xlabel=label, xlim=(0, None))
     axes[0].set(ylabel="phonemes wrong (%)", ylim=(0, None))
     axes[0].legend(fontsize=8)
@@ -465,9 +471,9 @@ def against_seconds(report: Report) -> Figure:
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for (core, way), rows in table.groupby(["core", "way"], sort=False):
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{core} ({way})")
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{named(core)} ({way})")
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
-    axis.axvspan(0, 4, color="0.9", zorder=0)
+    axis.axvspan(0, 4, color="grey", alpha=0.2, zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
     axis.legend(fontsize=8)
@@ -573,14 +579,14 @@ def listening(report: Report) -> str:
     for name, text in {row["id"]: row["text"] for row in bounds["rows"] + bounds.get("hard", [])}.items():
         if sound_file(f"{name}-speech") not in report.bounds.files:
             continue
-        sounds = {"the speech itself": _sound(report.bounds, f"{name}-speech"),
-                  "after the codec": _sound(report.bounds, f"{name}-codec")}
+        sounds = {"the speech itself": sound(report.bounds, f"{name}-speech"),
+                  "after the codec": sound(report.bounds, f"{name}-codec")}
         for core, said in first.items():
-            sounds |= {f"{core}, {durations} durations": _sound(said, f"{name}-{durations}")
+            sounds |= {f"{core}, {durations} durations": sound(said, f"{name}-{durations}")
                        for durations in ("given", "predicted") if sound_file(f"{name}-{durations}") in said.files}
         out.append(f"<h3>{escape(text)}</h3>{players(sounds, text)}")
     return "".join(out)
 
 
-def _sound(run: Record, name: str) -> np.ndarray:
+def sound(run: Record, name: str) -> np.ndarray:
     return read_flac(run.file(sound_file(name)).read_bytes())

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from ..config import SpeechConfig, restored
 from ..models.cores import CORES
+from .claims import named
 from .figures import colour
 from .results import Report
 from .speech import runs
@@ -41,7 +42,7 @@ def against_budget(report: Report) -> Figure:
         for core, mine in table.groupby("core", sort=False):
             axis.plot(scale * mine[column], mine.loss, ".", color=colour(core), alpha=0.5)
             means = mine.groupby("steps")[[column, "loss"]].mean()
-            axis.plot(scale * means[column], means.loss, "-", color=colour(core), label=core)
+            axis.plot(scale * means[column], means.loss, "-", color=colour(core), label=named(core))
         axis.set(xlabel=label, xscale="log")
     axes[0].set(ylabel=LOSS)
     axes[0].legend(fontsize=8)
@@ -72,7 +73,7 @@ def _loss_and_error(table: pd.DataFrame, x: str, label: str) -> Figure:
     for axis, column, scale, name in ((axes[0], "loss", 1, LOSS), (axes[1], "error", 100, ERROR)):
         for core, mine in table.groupby("core", sort=False):
             mine = mine.sort_values(x)
-            axis.plot(mine[x], scale * mine[column], "o-", color=colour(core), label=core)
+            axis.plot(mine[x], scale * mine[column], "o-", color=colour(core), label=named(core))
             for row in mine.itertuples():
                 axis.annotate(_variant(row), (getattr(row, x), scale * getattr(row, column)), fontsize=7, xytext=(4, 4),
                               textcoords="offset points")

@@ -235,6 +235,7 @@ print(json.dumps(peaks))
 """
 
 
+@pytest.mark.long
 def test_ten_thousand_clips_need_no_more_memory_than_a_hundred(tmp_path):
     random = np.random.default_rng(0)
     for name, count in (("few", 100), ("many", 10_000)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib import config
+from lib import config, records
 from lib.data.audio import SAMPLE_RATE
 from lib.data.codec import UNHEARD_VOICES, import_past_torchaudio
 from lib.data.corpus import load_corpus, sentences, speak
@@ -112,3 +112,19 @@ def test_a_package_that_is_not_there_leaves_torchaudio_alone():
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         import_past_torchaudio("no_such_package")
     assert {name for name in sys.modules if name.startswith("torchaudio")} == before
+
+
+def test_the_reference_holds_what_quick_and_standard_measure(monkeypatch):
+    monkeypatch.setattr("lib.measuring.codec_quality.progress_bar", lambda *_, **__: pytest.fail("measured anew"))
+    for name in ("quick", "standard"):
+        found = codec_quality(study := config.study(name), load_corpus(study))
+        assert found.folder.is_relative_to(records.REFERENCE)
+        assert {row["group"] for row in found.result["rows"]} == {"voice pl", "unheard voices"}
+
+
+def test_a_record_that_lacks_a_measure_is_measured_anew(monkeypatch):
+    few = config.study("smoke", codec_sentences=1, codec_voices=0)
+    first = codec_quality(few, load_corpus(few))
+    monkeypatch.setattr("lib.measuring.codec_quality.measures", lambda: {"stoi": measures()["stoi"], "new": lambda *_: 7.0})
+    again = codec_quality(few, load_corpus(few))
+    assert again.key == first.key and {row["new"] for row in again.result["rows"]} == {7.0}

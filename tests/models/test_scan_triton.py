@@ -56,6 +56,7 @@ def assert_agrees(scan, tensors: list[Tensor]) -> None:
         assert_close(got.cpu(), want[name], TOLERANCE[dtype], name)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 def test_in_the_interpreter(kernels):
     done = subprocess.run([sys.executable, "-m", "pytest", "--color=no", "-p", "no:cacheprovider", __file__],

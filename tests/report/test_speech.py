@@ -102,7 +102,7 @@ def test_the_control_is_a_gate_and_no_contestant(report):
         for row in said.result["rows"]:
             row["errors"] = 20
     assert speech.comparisons(report) == [] and speech.answer(report)[4] == "Which core is better? Nothing is compared."
-    assert "said right" not in " ".join(choice.sentences(report)) and speech.simulated(report) == []
+    assert not any("said right" in use for use in choice.choice(report)["for"]) and speech.simulated(report) == []
 
 
 def test_intervals_are_for_new_sentences_too(report):
@@ -155,7 +155,7 @@ def test_one_seed_gives_numbers_and_no_verdict(report):
     words = speech.answer(report)
     assert "20.0 % (one seed)" in words[1] and words[3].startswith("Does the task need a core? Not tested")
     assert "predicted durations (one seed gives no verdict)" in words[5]
-    assert choice.sentences(report)[0].startswith("For sentences as long as those of training, said right: undecided between")
+    assert choice.choice(report)["take"][0].startswith("undecided between")
 
 
 def test_a_trial_says_what_was_heard_and_who_is_ahead_of_nobody(report):
@@ -167,7 +167,7 @@ def test_a_trial_says_what_was_heard_and_who_is_ahead_of_nobody(report):
     assert len(found) == 7 and {(c.outcome, c.winner) for c in found} == {("no verdict", None)}
     assert found[0].sentence.startswith("mamba_conv makes 10 points fewer") and found[0].sentence.endswith(
         "a trial of the pipeline gives no verdict.")
-    assert len(choice.choice(report)) == 0 and choice.sentences(report) == []
+    assert len(choice.choice(report)) == 0
 
 
 @pytest.mark.parametrize("core", ["transformer", "mamba_conv", "pointwise"])
@@ -373,7 +373,6 @@ def test_the_choice_is_the_core_that_is_better_than_all_others(report):
     assert right["transformer (restarted)"] == ""
     assert short_state["transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
     assert short_state["take"] == "any of transformer, mamba_conv, mamba"   # counted, and the same
-    assert choice.sentences(report)[0].startswith("For sentences as long as those of training, said right: mamba_conv. transformer 23")
 
 
 def models_of() -> list[dict]:
@@ -425,7 +424,6 @@ def test_by_times_a_core_is_taken_only_where_spreads_do_not_overlap(report, tran
     row = choice.choice(report).to_dict("records")[0]
     assert row["for"].startswith("least training time at 300 frames") and row["take"] == take
     assert row["transformer"] == ("101 ms (100 to 102)" if len(transformer) == 3 else "100 ms")
-    assert " p " not in " ".join(choice.sentences(report))
 
 
 def test_the_forest_shows_the_verdict_and_what_counts_as_equal(report):

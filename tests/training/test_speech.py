@@ -12,7 +12,7 @@ from lib.config import ALIGNED, ModelConfig, SpeechConfig
 from lib.data.phrases import PAUSE, Group, Phrase, plan
 from lib.measuring.intelligibility import cut
 from lib.models.codec_lm import CodecLM, losses
-from lib.models.durations import duration_loss
+from lib.models.durations import Durations, duration_loss
 from lib.speaking.decoding import speak
 from lib.training import speech as train_speech
 from lib.training.durations import collate as collate_durations
@@ -115,6 +115,7 @@ def test_the_rate_warms_up_stays_and_cools_down():
 @pytest.fixture
 def data(monkeypatch) -> Data:
     monkeypatch.setattr("lib.training.durations.STEPS", 200)
+    monkeypatch.setattr("lib.training.durations.BATCH", 16)
     made = [phrase(n, 1 + n % 3) for n in range(14)]
     return Data(made[:10], made[10:12], made[12:], "c" * 64)
 
@@ -172,7 +173,7 @@ def test_durations_are_learned_and_what_rounding_loses_is_kept(data):
 
 
 def test_durations_of_a_padded_text_are_those_it_has_alone(data):
-    model = load_durations(train_durations(config("word"), data))
+    model = Durations(config("word").vocabulary).eval()
     symbols, *_ = collate_durations([duration_example(p, config("word")) for p in data.train[:3]], model.padding)
     with torch.inference_mode():
         together = model(symbols)

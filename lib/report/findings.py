@@ -1,0 +1,400 @@
+"""What was found, each finding in one shape: a sentence, one figure, why it is so, and folded below it the numbers. Every
+sentence is computed; what was not measured has no finding."""
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from html import escape
+from statistics import median
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..config import CONDITIONING, PRIMARY
+from ..data.codec import FRAME_RATE
+from ..measuring.listening import sound_file
+from ..metrics.stats import crossings
+from . import counted, figures, prose, speech, tables, why
+from .claims import (
+    BY_CONSTRUCTION,
+    CONTRADICTS,
+    METRICS,
+    NOT_COMPARABLE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Comparison,
+    Judgement,
+    named,
+    typical,
+)
+from .html import fold, table
+from .listening import players
+from .prose import device
+from .results import Report, curve, memory_samples, swept
+
+BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
+LEARNING = 0.7      # of the steps, before any run cools down: where losses are compared
+
+
+@dataclass(frozen=True)
+class Finding:
+    id: str
+    said: str                                       # what was found, in a sentence
+    why: str                                        # a short paragraph
+    draw: Callable[[], Figure]
+    numbers: tuple[tuple[str, Callable[[], pd.DataFrame]], ...] = ()    # caption and table
+    notes: tuple[str, ...] = ()                     # the statistics behind it, sentences
+
+
+def listed(values: dict[str, str]) -> str:
+    """"Transformer 7.9 %, Mamba 7.1 %"."""
+    return ", ".join(f"{named(core)} {value}" for core, value in values.items())
+
+
+def joined(words: Iterable[str]) -> str:
+    """"a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def findings(report: Report, judged: list[Judgement], memorised: list[Comparison]) -> list[Finding]:
+    """All that this study has, the answer first."""
+    found = (quality(report), told(report), length(report), cost(report), learning(report), state(report), width(report),
+             memorising(report, memorised), original(report, judged))
+    return [finding for finding in found if finding]
+
+
+def verdict(found: list[Comparison]) -> str:
+    """Who is better, in a clause: of comparisons in one metric."""
+    tested = [c for c in found if c.tested]
+    if not tested:
+        return "one seed gives no verdict" if found else "nothing is compared"
+    ahead = {}
+    for c in tested:
+        if c.winner:
+            ahead.setdefault(c.winner, []).append(c.b if c.winner == c.a else c.a)
+    if ahead:
+        return "; ".join(f"{named(core)} is better than {joined(map(named, behind))}" for core, behind in ahead.items())
+    equal = sum(c.outcome == "equal" for c in tested)
+    if equal == len(tested):
+        return "all are equal within the margin set beforehand"
+    return "none is shown to be better than another" + (f", and {equal} of {len(tested)} pairs are equal" if equal else "")
+
+
+def quality(report: Report) -> Finding | None:
+    """How much of a new sentence each core says wrong."""
+    if "headline" not in report.said:
+        return None
+    samples, found = speech.results(report), speech.comparisons(report)
+    errors = {core: i for core in PRIMARY if (i := typical("phoneme_error_predicted",
+                                                          samples.get((core, "phoneme_error_predicted"), [])))}
+    if not errors:
+        return None
+    run = report.speech["headline"][0]
+    codec = _codec_alone(report)
+    said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
+            f"wrong{f', {codec}' if codec else ''}: {verdict([c for c in found if c.metric == 'phoneme_error_predicted'])}.")
+    config = run.identity["config"]
+    reason = (f"All cores have {run.result['core_parameters'] / 1e6:.1f} million parameters and saw the same "
+              f"{config['steps']:,} batches of {config['batch']} phrases, at the learning rate that served each best. Durations are "
+              "predicted; a recogniser that was trained on other sentences counts the phonemes. "
+              f"{speech.gate_words(report)}")
+    return Finding("quality", said, reason, lambda: figures.by_core(samples, "phoneme_error_predicted", errors, _bound(report)), (
+        ("Sentences never heard: mean and 95 % interval for new seeds and sentences", lambda: speech.headline_table(report)),
+        ("What is counted beside the phoneme error", lambda: counted.counted_table(report)),
+        ("The hard list, by what makes it hard", lambda: counted.hard_table(report)),
+        ("Greedy, and with tokens drawn", lambda: counted.drawn_table(report))),
+        (*speech.answer(report), *(c.sentence for c in found + speech.gate(report)), *speech.simulated(report)))
+
+
+def _bound(report: Report) -> float | None:
+    """The phoneme error that the codec alone leaves."""
+    rows = pd.DataFrame([row for row in report.bounds.result["rows"] if row["what"] == "codec"] if report.bounds else [])
+    return speech.error(rows) if len(rows) else None
+
+
+def _codec_alone(report: Report) -> str:
+    bound = _bound(report)
+    return "" if bound is None else f"{100 * bound:.1f} % of them by the codec alone"
+
+
+def told(report: Report) -> Finding | None:
+    """What a frame is told of the text, against the core."""
+    means = speech.strength_means(report)
+    if min(means.shape) < 2:
+        return None
+    between, least, most = means.max(axis=1) - means.min(axis=1), means.mean(axis=1).idxmin(), means.mean(axis=1).idxmax()
+    gained = means.loc[most] - means.loc[least]
+    more = gained.min() > between.max()
+    said = (f"What a frame is told of the text matters {'more than' if more else 'beside'} the core: told the same, cores are at "
+            f"most {between.max():.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
+            f"{gained.max():.0f} points.")
+    reason = "; ".join(f"{c}: {CONDITIONING[c]}" for c in means.index) + "."
+    return Finding("told", said, reason, lambda: speech.against_strength(report),
+                   (("One thing other than in the comparison itself", lambda: speech.around(report)),
+                    ("The text before the audio", lambda: why.prefixed(report))), tuple(speech.strength_answer(report)))
+
+
+def length(report: Report) -> Finding | None:
+    """Texts longer than anything in training, in the ways of saying them."""
+    table = speech.long_texts(report)
+    if table.empty:
+        return None
+    seconds = table.seconds.max()
+    means = table[table.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
+    best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
+    fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
+    errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong ({way})" for core, way in best.items())
+    said = f"On texts of {seconds:.0f} seconds, after training on at most 4, in its best way {errors}"
+    if fail:
+        wrong = joined(f"{named(core)} gets {100 * means[core, 'carried']:.0f} %" for core in fail)
+        said += f"; on one state through all of it {wrong}"
+    return Finding("length", said + ".", " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report)),
+                   lambda: speech.against_seconds(report),
+                   (("Phonemes wrong against length, espeak-ng's durations", lambda: speech.longer_table(report)),),
+                   tuple(c.sentence for c in speech.long_comparisons(report)))
+
+
+def _crossing(report: Report, part: str, a: str, b: str) -> float | None:
+    """The length from which b is faster than a, median over processes, where it is slower before and faster after in all."""
+    ours, theirs = (curve(report.lengths, core, part) for core in (a, b))
+    lengths = [n for n in ours if n in theirs]
+    found = []
+    for x, y in zip(zip(*(ours[n] for n in lengths)), zip(*(theirs[n] for n in lengths))):
+        if not all(0 < ms < np.inf for ms in (*x, *y)) or x[-1] <= y[-1] or not (at := crossings(lengths, x, y)):
+            return None
+        found.append(at[-1])
+    return median(found) if found else None
+
+
+def cost(report: Report) -> Finding | None:
+    """State, and from which length on which core is cheaper."""
+    if not report.lengths or report.study.trial:
+        return None
+    cores, lengths = swept(report.lengths)
+    other = next((core for core in ("mamba", "mamba_conv") if core in cores), None)
+    if other is None or "transformer" not in cores or len(lengths) < 2:
+        return None
+    words, frames = [], lengths[-1]
+    if report.memory_lengths:
+        kept = {core: of_core[0].value for (core, metric), of_core in memory_samples(
+            report.memory_lengths, frames).items() if metric == "state_kb"}
+        if {"transformer", other} <= kept.keys():
+            words.append(f"after {frames / FRAME_RATE:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, the "
+                         f"Transformer {kept['transformer'] / 1e3:.0f}")
+    for part, noun in (("step_ms", "trains faster"), ("decode_ms", "decodes faster")):
+        at = _crossing(report, part, "transformer", other)
+        words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds ({at:,.0f} frames)" if at else
+                     f"there is no one length up to {frames / FRAME_RATE:.0f} seconds from which it {noun}")
+    said = f"With equal parameters, {'; '.join(words)}."
+    reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
+              f"does not. Random codes, batch 1, {device(report.lengths)}, no test: another day may give other times. "
+              + prose.implementations(report.bench, other, "transformer", report.study.matched))
+    numbers = [("Milliseconds against length", lambda: tables.lengths(report.lengths)),
+               ("Memory and decoding state against length", lambda: tables.memory(report.memory_lengths))]
+    if report.steps_matched:
+        numbers.append(("One training step and decoding, equal parameters", lambda: tables.step_times(report.steps_matched)))
+    notes = (*prose.crossovers(report.lengths), *(c.sentence for c in (prose.matched(report) if report.steps_matched else ())))
+    return Finding("cost", said, reason, lambda: figures.against_length(report.lengths, report.memory_lengths),
+                   tuple(numbers[:1 if not report.memory_lengths else None]), notes)
+
+
+def learning(report: Report) -> Finding | None:
+    """Loss at equal steps and at equal processor time, before any run cools down."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for run in report.speech.get("headline", []):
+        core, steps = run.identity["config"]["model"]["core"], run.identity["config"]["steps"]
+        points = [p for p in run.result["validation"] if p["step"] <= LEARNING * steps]
+        if core in PRIMARY and len(points) > 1 and np.isfinite([p["loss"] for p in points]).all():
+            minutes = np.cumsum(run.result["cpu_seconds"]) / 60
+            found.setdefault(core, []).append(([minutes[p["step"] - 1] for p in points], [p["loss"] for p in points]))
+    if len(found) < 2:
+        return None
+    until = min(minutes[-1] for seeds in found.values() for minutes, _ in seeds)
+    steps = {core: float(np.mean([loss[-1] for _, loss in seeds])) for core, seeds in found.items()}
+    time = {core: float(np.mean([np.interp(until, *seed) for seed in seeds])) for core, seeds in found.items()}
+    first, second = (min(of, key=of.get) for of in (steps, time))
+    said = (f"{named(first)} learns most per step and {'also' if first == second else f'{named(second)}'} most per processor minute: "
+            f"validation loss {listed({c: f'{x:.2f}' for c, x in steps.items()})} at equal steps, "
+            f"{listed({c: f'{x:.2f}' for c, x in time.items()})} after equal time.")
+    return Finding("learning", said, f"Mean over seeds at {LEARNING:.0%} of the steps, where no run has begun to cool down, and after "
+                   f"the {until:.1f} minutes of one thread that the fastest core takes to there. Numbers and no verdict.",
+                   lambda: speech.curves(report),
+                   (("Loss on validation sentences at each learning rate", lambda: speech.rates_table(report)),
+                    ("The Transformer by its recipe", lambda: speech.recipe_table(report))),
+                   (*why.flattening(report), *speech.at_the_edge(report)))
+
+
+def state(report: Report) -> Finding | None:
+    """Quality against what decoding has to keep."""
+    table = why.rows(report, "states")
+    spread = {core: mine.error.max() - mine.error.min() for core, mine in table.groupby("core", sort=False) if len(mine) > 1}
+    if not spread:
+        return None
+    moved = joined(f"{100 * x:.1f} points of {named(core)}" for core, x in spread.items())
+    return Finding("state", f"Between the least state that was tried and the greatest, phoneme error moves by {moved}.",
+                   "Attention that reads a window, and Mamba with a smaller or greater state, of equal parameters; one seed each, "
+                   "numbers and no verdict.", lambda: why.against_state(report),
+                   (("By the text encoder", lambda: why.encoders(report)),))
+
+
+def width(report: Report) -> Finding | None:
+    """Whether a convolution beside Mamba helps, of each width."""
+    found = [c for c in speech.width_comparisons(report) if c.tested] if "widths" in report.said else []
+    if not found:
+        return None
+    counts = Counter("better" if c.winner == c.a else "worse" if c.winner == c.b else c.outcome for c in found)
+    said = (f"A convolution beside Mamba, of {len({c.a for c in found})} widths, against Mamba alone of equal parameters: "
+            f"{joined(f'{n} comparisons {outcome}' for outcome, n in counts.items())}.")
+    return Finding("width", said, "A wider convolution leaves fewer parameters to Mamba. Fewer steps than in the comparison itself, "
+                   "and the learning rate of the usual width for all.", lambda: speech.against_width(report), (),
+                   tuple(c.sentence for c in found))
+
+
+def memorising(report: Report, found: list[Comparison]) -> Finding | None:
+    """The original report's protocol: who memorises clips in fewer steps, and at what cost."""
+    if not found or not report.causal:
+        return None
+    s = report.study
+    ahead = {core: [METRICS[c.metric].noun for c in found if c.winner == core] for core in (found[0].a, found[0].b)}
+    words = "; ".join(f"{named(core)} is ahead in {joined(nouns)}" for core, nouns in ahead.items() if nouns)
+    counts = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
+    times = max(counts.values()) / max(min(counts.values()), 1)
+    said = (f"By the original report's protocol, memorising {s.clips} clip{'s' * (s.clips > 1)}, {words or 'nothing is shown'}"
+            + (f"; its Transformer core has {counts['transformer'] / counts['mamba_conv']:.1f} times the parameters of its hybrid's."
+               if {"transformer", "mamba_conv"} <= counts.keys() and times > 1.02 else "."))
+    return Finding("memorising", said, "What follows from size alone (parameters, memory, part of the time) says nothing about the "
+                   "architecture; and what memorises a clip need not speak. " + " ".join(prose.leak_sentences(report)),
+                   lambda: figures.headline_forest(found), (
+                       ("Training runs: steps to an accuracy, then loss, accuracy and what is said freely",
+                        lambda: tables.training_runs(report)),
+                       *((("One training step and decoding", lambda: tables.step_times(report.steps)),) if report.steps else ()),
+                       *((("Memory", lambda: tables.memory(report.memory)),) if report.memory else ())),
+                   tuple(c.sentence for c in found))
+
+
+def original(report: Report, judged: list[Judgement]) -> Finding | None:
+    """What becomes of the original report's claims."""
+    if report.study.trial or not judged:
+        return None
+    counts = Counter(j.verdict for j in judged)
+    held = [j.equal for j in judged if j.equal and j.verdict == REPRODUCED]
+    equal = sum(e.verdict == REPRODUCED for e in held)
+    said = (f"Of the original report's {len(judged)} claims {counts[REPRODUCED]} are reproduced, {counts[NOT_REPRODUCED]} are not, "
+            f"{counts[BY_CONSTRUCTION]} hold by construction, {counts[CONTRADICTS]} contradict the report itself and "
+            f"{counts[NOT_COMPARABLE]} cannot be compared.")
+    reason = (f"Of the {len(held)} reproduced ones on time, memory, state or throughput, {equal} are reproduced with equal parameters "
+              "too. " if held else "") + "It judged one memorised clip, unequal sizes and models that could see their targets."
+    return Finding("original", said, reason, lambda: figures.verdicts(counts))
+
+
+def headline(report: Report) -> str:
+    """The answer in one sentence."""
+    family = [c for c in speech.comparisons(report) if c.metric == "phoneme_error_predicted"] if "headline" in report.said else []
+    tested = [c for c in family if c.tested]
+    if not tested:
+        return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
+                "No verdict on speech, which takes several seeds of each core; their cost was measured, and the original report's "
+                "claims were judged.")
+    winners = {c.winner for c in tested if c.winner}
+    behind = {core for c in tested if c.winner for core in (c.a, c.b) if core != c.winner}
+    best = winners - behind
+    words = (f"{joined(map(named, sorted(best)))} {'says' if len(best) == 1 else 'say'} new sentences best" if best else
+             "No winner on short sentences")
+    beside = next((c for c in tested if {c.a, c.b} == {"mamba", "mamba_conv"}), None)
+    if beside:
+        effect = {"mamba_conv": "helps", "mamba": "harms"}.get(beside.winner, "is not shown to help")
+        words += f", and the convolution beside Mamba {'makes no difference' if beside.outcome == 'equal' else effect}"
+    return words + "."
+
+
+def answer(report: Report, found: list[Finding]) -> str:
+    """What stands first on the page, as HTML: the answer, a line for each finding, one figure, a sentence that no model heard by
+    every core, and what it all is limited to."""
+    lines = "".join(f'<li><a href="#{finding.id}">{escape(finding.said)}</a></li>' for finding in found)
+    picture = figures.keep(found[0].draw(), report.study.label, "answer", found[0].said).data if found else ""
+    return (f'<div class="answer"><div><p class="lead">{escape(headline(report))}</p><ul>{lines}</ul></div>'
+            f'<div>{picture}{first_sentence(report)}</div></div><p class="scope">{escape(scope(report))}</p>')
+
+
+def first_sentence(report: Report) -> str:
+    """Players of the first test sentence, as every core says it, as HTML."""
+    first = speech.first_seeds(report)
+    kept = [row for row in (report.bounds.result["rows"] if report.bounds else []) if row["what"] == "speech"
+            and all(sound_file(f"{row['id']}-predicted") in said.files for said in first.values())]
+    if not (kept and first):
+        return ""
+    sounds = {named(core): speech.sound(said, f"{kept[0]['id']}-predicted") for core, said in first.items() if core in PRIMARY}
+    return f"<p>{escape(kept[0]['text'])}</p>{players(sounds, kept[0]['text'])}"
+
+
+def scope(report: Report) -> str:
+    """What all of it is limited to, in one line."""
+    s = report.study
+    if s.trial:
+        return "A trial of the pipeline: its numbers mean nothing."
+    words, runs = [report.corpus.result["speech"]], report.speech.get("headline", [])
+    if runs:
+        seeds = len({run.identity["config"]["seed"] for run in runs})
+        words += [speech.scope(report), f"{seeds} seed{'s' * (seeds > 1)}"]
+    if timed := report.steps or report.lengths:
+        words.append(f"times of {device(timed)}")
+    return f"Study {s.name}: {'; '.join(words)}."
+
+
+def shown(finding: Finding, study: str) -> str:
+    """A finding as HTML: its sentence, its figure, why, and folded what is behind it."""
+    picture = figures.keep(finding.draw(), study, finding.id, finding.said).data
+    frames = [(caption, make()) for caption, make in finding.numbers]
+    return (f'<div class="finding"><h3 id="{finding.id}">{escape(finding.said)}</h3>{picture}<p>{escape(finding.why)}</p>'
+            + fold("Numbers, statistics and runs", prose.bullets(finding.notes),
+                   *(table(frame, caption) for caption, frame in frames if len(frame))) + "</div>")
+
+
+def rest(report: Report) -> dict[str, list[str]]:
+    """All else that was measured, under titles, as HTML; nothing of what was not."""
+    def drawn(figure: Figure, name: str, said: str) -> str:
+        return figures.keep(figure, report.study.label, name, said).data
+
+    out: dict[str, list[str]] = {}
+    if "headline" in report.said:
+        out["Every run of the study of speech"] = [table(speech.runs_table(report), "What every run said")]
+    if report.regimes():
+        parts = [drawn(figures.learning_curves(report.causal, "Causal: memorising the clips"), "learning_causal", "Learning curves")]
+        if report.reported:
+            parts.append(drawn(figures.learning_curves(report.reported, "As reported: the core can see its target"),
+                               "learning_reported", "Learning curves of cores that can see their target"))
+        if report.influence:
+            parts.append(drawn(figures.influences(report.influence), "influence", "Which input frames move which outputs: below the "
+                               "red line lie a frame's own target and its future"))
+        if report.heard:
+            parts += [drawn(figures.leak(report), "leak", "Tokens right when every frame before is given, and when the model hears "
+                            "only itself"), table(tables.listening(report), "Free-running, greedy; mean over seeds")]
+        out["Memorising: learning, what a core sees, what it says by itself"] = parts
+    if report.steps:
+        out["Cost at the original report's sizes"] = [
+            drawn(figures.step_parts(report.steps), "step_parts", "Parts of a training step"),
+            prose.paragraphs([prose.first_audio(run) for run in (report.steps, report.steps_matched) if run])]
+    if report.bench:
+        out["How near to the limit, and to what others use"] = [
+            table(tables.floors(report.bench), f"Training step over its floor ({report.bench.name})"),
+            prose.bullets(prose.nearness(report.bench)),
+            *(table(frame, f"{group} ({report.bench.name})") for group, frame in tables.bench(report.bench).items())]
+    codec = []
+    if quality := report.codec_quality:
+        codec = [table(tables.codec_quality(quality), f"Round trip of test sentences ({quality.name})"),
+                 drawn(figures.codec_rows(quality), "codec_quality", "What the codec loses, against codebooks"),
+                 table(tables.codebook_use(quality), "How evenly the codes are used")]
+    if report.codec:
+        codec.append(table(tables.codec_speed(report.codec), f"The codec's speed ({report.codec.name})"))
+    if codec:
+        out["The codec, ceiling of every sound"] = codec
+    counts, first = tables.set_aside(report.corpus)
+    out["The corpus"] = [table(tables.splits(report.corpus), f"Corpus {report.corpus.result['name']} ({report.corpus.name})")]
+    if len(counts):
+        out["The corpus"] += [table(counts, "Clips that are not used, by reason; set_aside.tsv beside the record lists all"),
+                              table(first, f"The first {len(first)} of them")]
+    out["Environment, and where the time went"] = [
+        table(tables.environments(report), "Hardware and versions of the runs"),
+        table(tables.stages(report), "Seconds of each notebook in the latest run; finished runs are found, not repeated")]
+    return out
