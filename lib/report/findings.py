@@ -195,7 +195,7 @@ def cost(report: Report) -> Finding | None:
         at = _crossing(report, part, "transformer", other)
         words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds ({at:,.0f} frames)" if at else
                      f"there is no one length up to {frames / FRAME_RATE:.0f} seconds from which it {noun}")
-        short += [f"{noun} beyond {at / FRAME_RATE:.0f} s"] * (at is not None)
+        short += [f"{noun} beyond {at / FRAME_RATE:.0f} s"] if at else []
     said = f"With equal parameters, {'; '.join(words)}."
     reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
               f"does not. Random codes, batch 1, {device(report.lengths)}, no test: another day may give other times. "
