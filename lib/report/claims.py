@@ -31,8 +31,9 @@ NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mam
 
 
 def named(core: str) -> str:
-    """A core as sentences and figures name it."""
-    return NAMES.get(core, core)
+    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba (carried)"."""
+    name, space, way = core.partition(" ")
+    return NAMES.get(name, name) + space + way
 
 
 @dataclass(frozen=True)
@@ -484,20 +485,3 @@ def brief(comparison: Comparison) -> str:
     amount, span = _amount(metric, True, i)
     span = f"{span}; " if i.n > 1 and not metric.exact else ""
     return f"{amount} {metric.noun} ({span}{comparison.verdict})"
-
-
-def summary(comparisons: Sequence[Comparison]) -> str:
-    """Who is ahead in what. A core is ahead overall only where it is ahead somewhere and behind nowhere."""
-    if not comparisons:
-        raise ValueError("a summary needs at least one comparison")
-    a, b, scope = comparisons[0].a, comparisons[0].b, comparisons[0].scope
-    groups = {a: f"{a} is ahead in", b: f"{b} is ahead in", "equal": "equal in", "undecided": "undecided:",
-              "no verdict": "no verdict on", "counted": "a choice of size and no result:"}
-    nouns = {key: [METRICS[c.metric].noun for c in comparisons if key in (c.winner, c.outcome)] for key in groups}
-    parts = [f"{words} {', '.join(nouns[key])}" for key, words in groups.items() if nouns[key]]
-    ahead = [core for core in (a, b) if nouns[core]]
-    tested = sum(c.tested for c in comparisons)
-    end = "No overall winner"
-    if len(ahead) == 1:
-        end = f"{ahead[0]} is ahead in {len(nouns[ahead[0]])} of the {tested} tested comparisons and behind in none"
-    return f"On {scope}: {'; '.join(parts)}. {end}."

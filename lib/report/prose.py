@@ -1,5 +1,4 @@
 """The report's computed sentences. Nothing here knows who wins: it puts results into words."""
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from itertools import combinations
@@ -7,22 +6,15 @@ from statistics import median
 
 import numpy as np
 
-from ..config import PARTS, Study
+from ..config import Study
 from ..metrics.stats import crossings
 from ..records import Record
 from .claims import (
-    BY_CONSTRUCTION,
-    CONTRADICTS,
     HEADLINE,
-    NOT_COMPARABLE,
-    NOT_REPRODUCED,
-    REPRODUCED,
     TRIAL,
     Comparison,
-    Judgement,
     Results,
     headline,
-    summary,
 )
 from .results import Report, command, curve, medians, said_share, step_samples, swept
 
@@ -36,7 +28,7 @@ def banner(study: Study) -> str:
 
 
 def absent(study: Study, notebook: str) -> str:
-    """What stands where a notebook's results would."""
+    """What is said of a notebook whose results are not there."""
     return f"Not measured here: run {command(study, [notebook])}."
 
 
@@ -69,47 +61,6 @@ def _compared(report: Report, samples: Results, metrics: Sequence[str], scope: s
     measured = {core for core, _ in samples}
     found = headline(samples, metrics=metrics, scope=scope, trial=report.study.trial)
     return [c for c in found if {c.a, c.b} <= measured]
-
-
-def answer(report: Report, comparisons: list[Comparison], judged: list[Judgement]) -> list[str]:
-    """Does the hybrid win? The paragraphs of the summary."""
-    counts = Counter(j.verdict for j in judged)
-    words = []
-    if not comparisons:
-        words.append("The hybrid and the transformer were not both measured: nothing is compared.")
-    elif not report.study.trial:
-        words.append(summary(comparisons))
-    cores = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
-    if len(cores) > 1 and max(cores.values()) > 1.02 * min(cores.values()):
-        most, least = max(cores, key=cores.get), min(cores, key=cores.get)
-        times = f", {cores[most] / cores[least]:.1f} times fewer" if cores[least] else ""
-        words.append(f"At size {report.study.size} the cores are of unequal size: {most} has {cores[most]:,} parameters, "
-                     f"{least} {cores[least]:,}{times}. What follows from size alone (parameters, memory, part of the time) "
-                     "says nothing about the architecture.")
-    if report.steps_matched and (equal := matched(report)):
-        words.append(f"With equal parameters: {' '.join(c.sentence for c in equal)}")
-    if report.lengths and not report.study.trial and (crossed := crossovers(report.lengths, ("transformer", "mamba_conv"))):
-        words.append(f"Against length, at size {report.lengths.result['size']}: {' '.join(crossed)}")
-    if report.study.trial:
-        words.append(f"None of the {len(judged)} claims of the seed report is judged by {TRIAL}.")
-    else:
-        words.append(f"Of the {len(judged)} claims of the seed report {counts[REPRODUCED]} are reproduced, "
-                     f"{counts[NOT_REPRODUCED]} are not reproduced, {counts[BY_CONSTRUCTION]} hold by construction and are no "
-                     f"result, {counts[CONTRADICTS]} contradict the report itself, and {counts[NOT_COMPARABLE]} cannot be "
-                     f"compared.{_of_cost(judged)}")
-    words += leak_sentences(report)
-    return words
-
-
-def _of_cost(judged: list[Judgement]) -> str:
-    """What becomes of the claims on cost where all cores have the same number of parameters."""
-    held = [j.equal for j in judged if j.equal and j.verdict == REPRODUCED]
-    if not held:
-        return ""
-    counts = Counter(e.verdict for e in held)
-    return (f" Of the {len(held)} reproduced ones that are about time, memory, state or throughput, {counts[REPRODUCED]} are "
-            f"reproduced with equal parameters too, {counts[NOT_REPRODUCED]} are not, and {counts[NOT_COMPARABLE]} were not "
-            "compared there.")
 
 
 def leak_sentences(report: Report) -> list[str]:
@@ -225,12 +176,16 @@ def limits(report: Report) -> list[str]:
             words.append("Of the ways to make attention hold beyond the lengths it was trained on, two were tried: a window of as "
                          "many frames, which needs the state of no more, and to start again at each sentence. Their cost was not "
                          "measured, and none was trained without positions.")
-        if absent := [part for part in PARTS if part not in report.said]:
-            words.append(f"Of the study of speech these parts were not run: {', '.join(absent)}.")
+        if left := [part for part in s.parts if part not in report.said]:
+            words.append(f"Of the study of speech these parts were not run: {', '.join(left)}.")
+    words += [absent(s, notebook) for notebook, there in (("05", report.steps), ("06", report.heard)) if not there]
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
     if report.bench:
-        words += [_nearness(floor) for floor in report.bench.result["floors"] if floor["largest_ratio"] > UNEQUAL]
+        if unequal := [f"{f['batch']} × {f['frames']} frames at size {f['size']}" for f in report.bench.result["floors"]
+                       if f["largest_ratio"] > UNEQUAL]:
+            words.append("Training time compares implementations rather than architectures at "
+                         f"{', '.join(unequal)} (the bench, below).")
     else:
         words.append("How near each core's training step is to what the machine allows: not measured here (make bench).")
     return words

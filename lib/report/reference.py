@@ -19,7 +19,7 @@ from pathlib import Path
 from ..config import REPOSITORY, Study, study
 from ..files import write_atomic
 from ..records import figures_root, noted
-from . import choice, prose, results, speech, verdicts
+from . import findings, prose, results, speech, verdicts
 from .claims import TRIAL, Results
 from .page import RECORD
 
@@ -56,7 +56,7 @@ def publish(chosen: Study) -> Path:
             for name in heard.files:
                 shutil.copy(heard.file(name), new / "samples" / f"{core}_{regime}" / name)
         # beside their records, where a later study finds them
-        for run in filter(None, (*speech.first_seeds(report).values(), report.recogniser)):
+        for run in filter(None, (*speech.first_seeds(report).values(), report.recogniser, report.bounds)):
             for name in run.files:
                 shutil.copy(run.file(name), new / "runs" / run.name)
         (new / "results.csv").write_text(_csv(samples), encoding="utf-8")
@@ -84,17 +84,9 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     text = README.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
-    comparisons = prose.comparisons(report, samples)
-    paragraphs = prose.answer(report, comparisons, verdicts.judgements(report))
-    rows = [f"- {c.sentence}" for c in comparisons]
-    uses = "\n".join(f"- {words}" for words in choice.sentences(report))
-    told = speech.answer(report)
-    spoken = "![How the cores compare on sentences never heard, with 95 % intervals](figures/reference/verdict_speech.svg)"
-    costs = "![How far the hybrid is ahead of the Transformer, with 95 % intervals](figures/reference/verdict.svg)"
-    body = "\n\n".join([f"Study `{chosen.name}`, from its run records:", *told,
-                        "Which core for which use (mean and 95 % interval of each; of times median, least and most):", uses,
-                        *([spoken] if told else []), costs,
-                        *paragraphs, "\n".join(rows)])
+    found = findings.findings(report, verdicts.judgements(report), prose.comparisons(report, samples))
+    body = "\n".join([f"**{findings.headline(report)}**", "", *(f"- {finding.line}" for finding in found), "",
+                      f"{findings.scope(report)}", "", "![Phoneme errors of each core](figures/reference/answer.svg)"])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
 

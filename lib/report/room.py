@@ -23,6 +23,7 @@ from ..data.speech import Utterance, synthesise
 from ..measuring.listening import sound_file
 from ..metrics.speech import alignment, log_mel
 from ..records import Record, digest
+from .claims import named
 from .html import audio
 from .results import Report
 from .speech import first_seeds
@@ -69,7 +70,7 @@ def lines_of(report: Report) -> list[Line]:
         name = row["id"]
         takes = [_take(label, report.bounds, f"{name}-{what}", of_bounds[name, what])
                  for label, what in ((REFERENCE, "speech"), (CODEC, "codec"))]
-        takes += [_take(core, said, f"{name}-predicted", of_core.get((core, name), "")) for core, said in first.items()
+        takes += [_take(named(core), said, f"{name}-predicted", of_core.get((core, name), "")) for core, said in first.items()
                   if sound_file(f"{name}-predicted") in said.files]
         # espeak-ng may be another than the one that the errors were counted with
         out.append(Line(name, row["text"], " ".join(wanted) if len(wanted) == row["phonemes"] else "", tuple(takes)))

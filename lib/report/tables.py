@@ -1,6 +1,5 @@
 """The report's tables as frames of text; lib.report.html escapes and draws them."""
 import json
-from collections import Counter
 from statistics import median
 
 import numpy as np
@@ -12,23 +11,8 @@ from ..metrics.cost import parameters
 from ..metrics.stats import Interval, finite_interval
 from ..models.codec_lm import CodecLM
 from ..records import Record, figures_root
-from .claims import METRICS, Claim, Judgement
+from .claims import Judgement
 from .results import TIMES, Report, curve, exponents, medians, memorised_ids, said_share, swept
-
-
-def seed_tables(judgements: list[Judgement]) -> dict[str, pd.DataFrame]:
-    """The seed's own tables by section, its number beside ours and the verdict."""
-    tables: dict[str, list] = {}
-    for j in judgements:
-        if j.claim.metric:
-            tables.setdefault(j.claim.section, []).append(
-                {"quantity": _quantity(j.claim), "seed says": j.claim.quote, "measured here": j.measured or "not measured",
-                 "verdict": j.verdict, "with equal parameters": _equal(j)})
-    return {section: pd.DataFrame(rows) for section, rows in tables.items()}
-
-
-def _quantity(claim: Claim) -> str:
-    return f"{METRICS[claim.metric].noun}, {claim.core}" + (f" against {claim.than}" if claim.than else "")
 
 
 def _equal(j: Judgement) -> str:
@@ -43,11 +27,6 @@ def claims_table(judgements: list[Judgement]) -> pd.DataFrame:
     return pd.DataFrame([{"claim": j.claim.id, "section": j.claim.section, "the seed says": j.claim.quote,
                           "verdict": j.verdict, "measured here": j.measured, "with equal parameters": _equal(j),
                           "why": j.explanation, "runs": ", ".join(j.runs)} for j in judgements])
-
-
-def verdict_counts(judgements: list[Judgement]) -> pd.DataFrame:
-    counts = Counter(j.verdict for j in judgements)
-    return pd.DataFrame([{"verdict": v, "claims": str(n)} for v, n in counts.most_common()])
 
 
 def model_parts(config: ModelConfig) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def test_the_lines_of_a_report_are_those_whose_sound_is_kept(report):
     first = report.said["headline"][0]
     assert (one.id, one.text, one.wanted) == ("test-0000", "ala ma kota.", "a l a m a k ɔ t a")
     assert [(take.label, take.heard, take.record) for take in one.takes] == [
-        (REFERENCE, "speech", report.bounds.name), (CODEC, "codec", report.bounds.name), ("mamba", "predicted 0", first.name)]
+        (REFERENCE, "speech", report.bounds.name), (CODEC, "codec", report.bounds.name), ("Mamba", "predicted 0", first.name)]
     np.testing.assert_allclose(one.takes[2].audio, tone(0.5, 0.1), atol=1 / 32768)
 
 

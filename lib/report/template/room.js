@@ -12,6 +12,7 @@ const TESTS = {
   preference: "Preference: which of two is better?",
   MUSHRA: "MUSHRA: how good is each, from 0 to 100?",
 };
+const SCALE = ["bad", "poor", "fair", "good", "excellent"];
 const KEYS = [["space", "play and pause,"], ["1 2 3", "or"], ["← →", "another take,"], ["Home", "to the start,"],
   ["L", "loop,"], ["[ ]", "its ends."]];
 let context = null, sounding = null;        // the clock and output of all players, and the one that plays
@@ -24,6 +25,11 @@ function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
+}
+
+// Set what is another: it is asked for at each frame of the screen, and a screen reader hears of each that is set.
+function set(element, values) {
+  for (const [name, value] of Object.entries(values)) if (element[name] !== value) element[name] = value;
 }
 
 function button(text, onclick) {
@@ -161,12 +167,11 @@ function controls(self) {
   return {
     element: make("div", {className: "bar"}, play, loop, slider, time),
     draw() {
-      const now = self.position.toFixed(1), words = `${now} of ${self.seconds.toFixed(1)} s`;
-      play.textContent = self.playing ? "Pause" : "Play";
-      loop.ariaPressed = String(self.loop);
-      slider.value = self.position;
-      if (time.textContent !== words) slider.ariaValueText = time.textContent = words;
-      if (self.problem) time.textContent = self.problem;
+      const words = `${self.position.toFixed(1)} of ${self.seconds.toFixed(1)} s`;
+      set(play, {textContent: self.playing ? "Pause" : "Play"});
+      set(loop, {ariaPressed: String(self.loop)});
+      set(slider, {value: self.position.toFixed(2), ariaValueText: words});
+      set(time, {textContent: self.problem || words});
     },
   };
 }
@@ -215,7 +220,7 @@ function upgrade(line) {
   function draw() {
     bar.draw();
     takes.forEach(({figure, name, cursor, part}, i) => {
-      name.ariaPressed = String(i === self.chosen);
+      set(name, {ariaPressed: String(i === self.chosen)});
       figure.classList.toggle("sounding", i === self.chosen && self.playing);
       cursor.style.left = `${100 * self.position / seconds}%`;
       part.hidden = !self.loop;
@@ -305,8 +310,9 @@ function outcome(rows, reference, quantiles) {
   const takes = grouped(rows, row => row.take);
   const hidden = takes.get(reference), low = hidden.filter(row => row.score < 90).length;
   const table = make("table", {}, make("caption", {}, "MUSHRA: mean score of each, and its 95 % interval over sentences"));
-  for (const [take, scores] of takes) {
-    const m = scores.length, mean = scores.reduce((sum, row) => sum + row.score, 0) / m;
+  const total = scores => scores.reduce((sum, row) => sum + row.score, 0), m = hidden.length;
+  for (const [take, scores] of [...takes].sort((one, other) => total(other[1]) - total(one[1]))) {
+    const mean = total(scores) / m;
     const spread = Math.sqrt(scores.reduce((sum, row) => sum + (row.score - mean) ** 2, 0) / (m - 1) / m);
     const half = m > 1 ? quantiles[m - 2] * spread : NaN;
     const interval = m > 1 ? `${(mean - half).toFixed(1)} to ${(mean + half).toFixed(1)}` : "";
@@ -360,7 +366,7 @@ function blind(room, lines) {
     const listener = make("input", {required: true, maxLength: 40, value: session.listener, disabled: session.rows.length > 0});
     const kind = select(Object.keys(TESTS), 0), a = select(labels, Math.min(2, labels.length - 2)), b = select(labels, Math.min(3, labels.length - 1));
     const problem = make("p", {role: "alert"});
-    const of = make("span", {}, make("label", {}, "of ", a), make("label", {}, " and ", b));
+    const of = make("span", {}, make("label", {}, "of ", a), make("label", {}, "and ", b));
     kind.onchange = () => of.hidden = kind.value === "MUSHRA";
     const form = make("form", {}, make("label", {}, "Your name or initials ", listener), make("label", {}, "Test ", kind), of,
       make("button", {}, "Start"));
@@ -369,7 +375,7 @@ function blind(room, lines) {
       const two = kind.value !== "MUSHRA", trials = drawn(kind.value, a.value, b.value, lines, reference);
       const done = session.rows.some(row => row.test === kind.value && (!two || pair(row.a, row.b) === pair(a.value, b.value)));
       problem.textContent = two && a.value === b.value ? "Choose two that differ." : done ? "You have done this test already."
-        : trials.length ? "" : "No sentence was said by both.";
+        : trials.length ? "" : "No sentence is there for this test.";
       if (problem.textContent) return;
       Object.assign(session, {listener: listener.value.trim(), test: {kind: kind.value, trials, at: 0, rows: []}});
       keep();
@@ -401,7 +407,9 @@ function blind(room, lines) {
     const samples = label => label === ANCHOR ? decoded(line.sounds.get(reference)).then(lowpassed) : decoded(line.sounds.get(label));
     const self = player(() => wanted.map(samples), line.seconds, draw), bar = controls(self);
     const buttons = names.map((name, i) => chooser(self, i, name, kind === "MUSHRA" ? String(i) : name.toLowerCase()));
-    const scores = kind === "MUSHRA" ? hidden.map((_, i) => make("input", {type: "range", min: 0, max: 100, value: 50, ariaLabel: `score of sound ${i + 1}`})) : [];
+    const points = hidden.map(() => make("output", {}, "50"));
+    const scores = kind === "MUSHRA" ? hidden.map((_, i) => make("input", {type: "range", min: 0, max: 100, value: 50,
+      ariaLabel: `score of sound ${i + 1}`, oninput: event => points[i].textContent = event.target.value})) : [];
 
     function answered(more) {
       self.pause();
@@ -426,12 +434,12 @@ function blind(room, lines) {
       keep();
       show();
     });
-    const sounds = kind === "MUSHRA" ? make("div", {className: "scores"}, buttons[0], make("span", {className: "scale"}, ...["bad", "poor", "fair", "good", "excellent"].map(word => make("span", {}, word))),
-      ...scores.flatMap((score, i) => [buttons[i + 1], score])) : make("div", {className: "sounds"}, ...buttons);
+    const sounds = kind === "MUSHRA" ? make("div", {className: "scores"}, buttons[0], make("span", {className: "scale"}, ...SCALE.map(word => make("span", {}, word))),
+      make("span"), ...scores.flatMap((score, i) => [buttons[i + 1], score, points[i]])) : make("div", {className: "sounds"}, ...buttons);
 
     function draw() {
       bar.draw();
-      buttons.forEach((one, i) => one.ariaPressed = String(i === self.chosen));
+      buttons.forEach((one, i) => set(one, {ariaPressed: String(i === self.chosen)}));
       for (const answer of answers) answer.disabled = self.heard.size < buttons.length;
     }
 
