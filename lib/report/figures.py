@@ -34,7 +34,7 @@ from .tables import MEASURES
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c26ba0", "#6e6e6e", "#9a6a00", "#7a68c8", "#1b93a5", "#d1495b", "#6f8a1f")
 COLOURS = dict(zip(dict.fromkeys((*PRIMARY, "pointwise", *CORES)), cycle(PALETTE)))
 PART = 240              # samples of a waveform that are drawn as one
-LEGIBLE, WIDEST = 0.75, 1.4     # how much smaller and larger than drawn a figure may be shown
+LEGIBLE, WIDEST = 0.75, 1.15     # how much smaller and larger than drawn a figure may be shown
 
 
 def style() -> None:
