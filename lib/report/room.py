@@ -17,15 +17,16 @@ from pyloudnorm import Meter
 from scipy import stats
 from scipy.signal import resample_poly
 
-from ..data.audio import SAMPLE_RATE, read_flac
+from ..data.audio import SAMPLE_RATE
 from ..data.phrases import spoken
 from ..data.speech import Utterance, synthesise
 from ..measuring.listening import sound_file
 from ..metrics.speech import alignment, log_mel
 from ..records import Record, digest
+from .claims import named
 from .html import audio
 from .results import Report
-from .speech import first_seeds
+from .speech import first_seeds, sound
 
 REFERENCE, CODEC = "the speech itself", "after the codec"       # the first takes of a line
 ANCHOR = "3.5 kHz anchor"       # a sound of MUSHRA that the browser makes of the first
@@ -69,7 +70,7 @@ def lines_of(report: Report) -> list[Line]:
         name = row["id"]
         takes = [_take(label, report.bounds, f"{name}-{what}", of_bounds[name, what])
                  for label, what in ((REFERENCE, "speech"), (CODEC, "codec"))]
-        takes += [_take(core, said, f"{name}-predicted", of_core.get((core, name), "")) for core, said in first.items()
+        takes += [_take(named(core), said, f"{name}-predicted", of_core.get((core, name), "")) for core, said in first.items()
                   if sound_file(f"{name}-predicted") in said.files]
         # espeak-ng may be another than the one that the errors were counted with
         out.append(Line(name, row["text"], " ".join(wanted) if len(wanted) == row["phonemes"] else "", tuple(takes)))
@@ -77,7 +78,7 @@ def lines_of(report: Report) -> list[Line]:
 
 
 def _take(label: str, run: Record, name: str, heard: str) -> Take:
-    return Take(label, read_flac(run.file(sound_file(name)).read_bytes()), heard, run.name)
+    return Take(label, sound(run, name), heard, run.name)
 
 
 def _phonemes(texts: Iterable[str], voice: str) -> list[list[str]]:

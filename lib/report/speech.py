@@ -1,5 +1,4 @@
 """The study of speech in the report: what each core says of sentences it never heard, at what cost, told how much."""
-from html import escape
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -16,7 +15,6 @@ from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
 from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, tabled, typical
 from .figures import colour
-from .listening import players
 from .prose import device, implementations
 from .results import Report, medians, step_samples
 
@@ -569,23 +567,6 @@ def first_seeds(report: Report) -> dict[str, Record]:
     for said in report.said.get("headline", []):
         first.setdefault(said.result["config"]["model"]["core"], said)
     return first
-
-
-def listening(report: Report) -> str:
-    """Players of the first test sentences and the first hard ones, none picked: the speech, after the codec, and the first
-    seed of every core."""
-    first, out = first_seeds(report), []
-    bounds = report.bounds.result if report.bounds else {"rows": []}
-    for name, text in {row["id"]: row["text"] for row in bounds["rows"] + bounds.get("hard", [])}.items():
-        if sound_file(f"{name}-speech") not in report.bounds.files:
-            continue
-        sounds = {"the speech itself": sound(report.bounds, f"{name}-speech"),
-                  "after the codec": sound(report.bounds, f"{name}-codec")}
-        for core, said in first.items():
-            sounds |= {f"{core}, {durations} durations": sound(said, f"{name}-{durations}")
-                       for durations in ("given", "predicted") if sound_file(f"{name}-{durations}") in said.files}
-        out.append(f"<h3>{escape(text)}</h3>{players(sounds, text)}")
-    return "".join(out)
 
 
 def sound(run: Record, name: str) -> np.ndarray:

@@ -111,6 +111,13 @@ def test_the_room_can_do_nothing_by_itself(attack):
     assert BeautifulSoup(html, "html.parser").select_one(".take")["data-take"] == f"a{attack}"
 
 
+@pytest.mark.parametrize("markup", ['<img alt="a" src="https://example.org/a.png">', '<img src="data:image/svg+xml;base64,AAAA">',
+                                    '<div data-line="a" style="color: red">', '<div data-other="a">', '<ins onclick="alert(1)">'])
+def test_what_a_room_may_hold_is_not_more_than_it_needs(markup):
+    shows = new_output("display_data", {"text/html": markup})
+    assert not page.inert(new_notebook(cells=[new_code_cell("0", outputs=[shows])]))
+
+
 def test_of_no_lines_there_is_no_room():
     assert room.room([]) == ""
     assert room.lines_of(Report(study("standard"))) == []
@@ -146,7 +153,7 @@ def test_the_lines_of_a_report_are_those_whose_sound_is_kept(report):
     first = report.said["headline"][0]
     assert (one.id, one.text, one.wanted) == ("test-0000", "ala ma kota.", "a l a m a k ɔ t a")
     assert [(take.label, take.heard, take.record) for take in one.takes] == [
-        (REFERENCE, "speech", report.bounds.name), (CODEC, "codec", report.bounds.name), ("mamba", "predicted 0", first.name)]
+        (REFERENCE, "speech", report.bounds.name), (CODEC, "codec", report.bounds.name), ("Mamba", "predicted 0", first.name)]
     np.testing.assert_allclose(one.takes[2].audio, tone(0.5, 0.1), atol=1 / 32768)
 
 

@@ -196,7 +196,6 @@ def test_what_is_there_of_a_study_that_was_stopped_is_reported(report):
     assert len(speech.long_texts(report)) == 2 * 2 * 3 + 3 * 2 * 2
     report.bounds = None
     assert list(speech.headline_table(report).core) == [*CORES, "what was said for another sentence"]
-    assert speech.listening(report) == ""
     for kind, group in zip((report.speech, report.said), runs_of("mamba_conv", [31, 29], 20)):
         kind["widths"] = group
     assert speech.answer(report)[-1] == "Does a convolution beside Mamba help? No width was measured beside Mamba without any."
