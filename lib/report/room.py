@@ -24,7 +24,7 @@ from ..measuring.listening import sound_file
 from ..metrics.speech import alignment, log_mel
 from ..records import Record, digest
 from .claims import named
-from .html import audio
+from .html import audio, fold
 from .results import Report
 from .speech import first_seeds, sound
 
@@ -32,6 +32,7 @@ REFERENCE, CODEC = "the speech itself", "after the codec"       # the first take
 ANCHOR = "3.5 kHz anchor"       # a sound of MUSHRA that the browser makes of the first
 LOUDNESS, PEAK = -23.0, -1.0    # LUFS that takes are brought to (EBU R 128), dB of full scale that none may pass
 RANGE, LEVELS = 72, 18          # dB of a spectrogram, and the steps that they are drawn in
+OPEN = 4                        # lines that are not folded
 TEMPLATE = Path(__file__).parent / "template"
 
 
@@ -108,12 +109,15 @@ def room(lines: list[Line]) -> str:
     """Sentences × takes as HTML without script or style: players of equal loudness, what was heard, spectrograms."""
     if not lines:
         return ""
+    written = [_line(line) for line in lines]
+    more = written[OPEN:]
+    folded = fold(f"{len(more)} more sentence{'s' * (len(more) > 1)}", *more) if more else ""
     # the t quantiles of a mean over 2, 3, ... sentences, for the script
     quantiles = " ".join(f"{t:.4f}" for t in stats.t.ppf(0.975, range(1, len(lines))))
     return (f'<div class="room" data-room="{key(lines)}" data-reference="{REFERENCE}" data-t="{quantiles}">'
             f'<p class="note">Of each the phonemes that the recogniser heard: <del>struck out</del> what is missing, '
             f'<ins>underlined</ins> what was heard in its place or beside. All are equally loud.</p>'
-            f'{"".join(map(_line, lines))}</div>')
+            f'{"".join(written[:OPEN])}{folded}</div>')
 
 
 def live(lines: list[Line]) -> str:
