@@ -8,7 +8,7 @@ from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval
 from . import speech
-from .claims import METRICS, Comparison, Results, Sample, compare, margin, typical
+from .claims import METRICS, Comparison, Results, Sample, compare, margin, named, typical
 from .prose import device
 from .results import Report, curve, step_samples, swept
 
@@ -51,7 +51,7 @@ def choice(report: Report) -> pd.DataFrame:
         else:
             found = compare(samples, list(combinations(at, 2)), (metric,), "")
         if found:
-            out.append({"for": use, "take": _take(metric, at, found), **{core: _amount(metric, i) for core, i in at.items()}})
+            out.append({"for": use, "take": _take(metric, at, found), **{named(core): _amount(metric, i) for core, i in at.items()}})
     return pd.DataFrame(out).fillna("")
 
 
@@ -63,13 +63,14 @@ def _take(metric: str, at: dict[str, Interval], found: list[Comparison]) -> str:
     if rule.exact or rule.cost:
         behind = {core for core, i in at.items() if i.low > at[best].high and (rule.exact or i.n > 1)}
     left = [core for core in at if core not in behind]
+    names = ", ".join(map(named, left))
     if left == [best]:
-        return best
+        return named(best)
     if rule.exact:
-        return f"any of {', '.join(left)}"
+        return f"any of {names}"
     if all(c.outcome == "equal" for c in found if {c.a, c.b} <= {*left}):
-        return f"any of {', '.join(left)}, equal within {margin(rule)}"
-    return f"undecided between {', '.join(left)}"
+        return f"any of {names}, equal within {margin(rule)}"
+    return f"undecided between {names}"
 
 
 def _amount(metric: str, i: Interval) -> str:

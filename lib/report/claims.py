@@ -31,8 +31,9 @@ NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mam
 
 
 def named(core: str) -> str:
-    """A core as sentences and figures name it."""
-    return NAMES.get(core, core)
+    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba (carried)"."""
+    name, space, way = core.partition(" ")
+    return NAMES.get(name, name) + space + way
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,8 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
             axis.plot([sign * c.interval.low, sign * c.interval.high], [row, row], color=shade, linewidth=3,
                       solid_capstyle="butt")
         axis.plot(sign * c.interval.mean, row, "D" if c.outcome == "counted" else "o", color=shade)
-        axis.text(1.01, row, c.verdict, transform=axis.get_yaxis_transform(), va="center", fontsize=10)
+        verdict = c.verdict.replace(c.winner, named(c.winner)) if c.winner else c.verdict
+        axis.text(1.01, row, verdict, transform=axis.get_yaxis_transform(), va="center", fontsize=10)
     axis.axvline(0, color="black", linewidth=1)
     axis.use_sticky_edges = False       # of the shaded
     axis.autoscale_view()
@@ -231,7 +232,7 @@ def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: fl
 
 def verdicts(counts: dict[str, int]) -> Figure:
     """How many claims have each verdict, as parts of one bar, labelled."""
-    figure, axis = plt.subplots(figsize=(10, 1.6))
+    figure, axis = plt.subplots(figsize=(10, 1.3))
     begin, shades = 0, dict(zip(VERDICTS, sns.color_palette("colorblind")))
     for verdict in VERDICTS:
         n = counts.get(verdict, 0)
@@ -241,7 +242,7 @@ def verdicts(counts: dict[str, int]) -> Figure:
             axis.plot([], [], "s", color=shades[verdict], label=verdict)
         begin += n
     axis.set_axis_off()
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5, frameon=False, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=10)
     return figure
 
 
@@ -274,8 +275,8 @@ def _boxes(axis: Axes, title: str, parts: list[tuple[str, int]]) -> None:
     for label, n in parts:
         axis.barh(0, n, left=begin, height=0.8, color=shades[label], alpha=0.35, linewidth=0.8)
         axis.axvline(begin, 0.1, 0.9, color="grey", linewidth=0.6)
-        if n > 0.012 * len(label) * total:
-            axis.text(begin + n / 2, 0, label, ha="center", va="center", fontsize=9)
+        if n > 0.009 * len(label) * total:
+            axis.text(begin + n / 2, 0, label, ha="center", va="center", fontsize=8)
         begin += n
     axis.set_title(f"{title}, {begin / 1e6:.1f} million parameters", loc="left", fontsize=10)
     axis.set(xlim=(0, begin or 1))

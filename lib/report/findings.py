@@ -39,7 +39,8 @@ LEARNING = 0.7      # of the steps, before any run cools down: where losses are 
 @dataclass(frozen=True)
 class Finding:
     id: str
-    said: str                                       # what was found, in a sentence
+    line: str                                       # what was found, in a line,
+    said: str                                       # and in a sentence
     why: str                                        # a short paragraph
     draw: Callable[[], Figure]
     numbers: tuple[tuple[str, Callable[[], pd.DataFrame]], ...] = ()    # caption and table
@@ -91,15 +92,20 @@ def quality(report: Report) -> Finding | None:
     if not errors:
         return None
     run = report.speech["headline"][0]
-    codec = _codec_alone(report)
+    bound = _bound(report)
+    codec = "" if bound is None else f", {100 * bound:.1f} % of them by the codec alone"
     said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
-            f"wrong{f', {codec}' if codec else ''}: {verdict([c for c in found if c.metric == 'phoneme_error_predicted'])}.")
-    config = run.identity["config"]
+            f"wrong{codec}: {verdict([c for c in found if c.metric == 'phoneme_error_predicted'])}.")
+    config, gate = run.identity["config"], speech.gate(report)
+    control = ("Each is better than the control, which mixes no frames." if gate and all(c.winner == c.a for c in gate)
+               else speech.gate_words(report))
+    line = (f"Phonemes wrong at equal size and steps: {listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})}"
+            f"{'' if bound is None else f' (the codec alone {100 * bound:.1f} %)'}.")
     reason = (f"All cores have {run.result['core_parameters'] / 1e6:.1f} million parameters and saw the same "
               f"{config['steps']:,} batches of {config['batch']} phrases, at the learning rate that served each best. Durations are "
               "predicted; a recogniser that was trained on other sentences counts the phonemes. "
-              f"{speech.gate_words(report)}")
-    return Finding("quality", said, reason, lambda: figures.by_core(samples, "phoneme_error_predicted", errors, _bound(report)), (
+              f"{control}")
+    return Finding("quality", line, said, reason, lambda: figures.by_core(samples, "phoneme_error_predicted", errors, bound), (
         ("Sentences never heard: mean and 95 % interval for new seeds and sentences", lambda: speech.headline_table(report)),
         ("What is counted beside the phoneme error", lambda: counted.counted_table(report)),
         ("The hard list, by what makes it hard", lambda: counted.hard_table(report)),
@@ -111,11 +117,6 @@ def _bound(report: Report) -> float | None:
     """The phoneme error that the codec alone leaves."""
     rows = pd.DataFrame([row for row in report.bounds.result["rows"] if row["what"] == "codec"] if report.bounds else [])
     return speech.error(rows) if len(rows) else None
-
-
-def _codec_alone(report: Report) -> str:
-    bound = _bound(report)
-    return "" if bound is None else f"{100 * bound:.1f} % of them by the codec alone"
 
 
 def told(report: Report) -> Finding | None:
@@ -130,7 +131,9 @@ def told(report: Report) -> Finding | None:
             f"most {between.max():.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
             f"{gained.max():.0f} points.")
     reason = "; ".join(f"{c}: {CONDITIONING[c]}" for c in means.index) + "."
-    return Finding("told", said, reason, lambda: speech.against_strength(report),
+    line = (f"What a frame is told matters {'more than' if more else 'beside'} the core: {gained.mean():.0f} points against "
+            f"{between.max():.0f}.")
+    return Finding("told", line, said, reason, lambda: speech.against_strength(report),
                    (("One thing other than in the comparison itself", lambda: speech.around(report)),
                     ("The text before the audio", lambda: why.prefixed(report))), tuple(speech.strength_answer(report)))
 
@@ -149,7 +152,12 @@ def length(report: Report) -> Finding | None:
     if fail:
         wrong = joined(f"{named(core)} gets {100 * means[core, 'carried']:.0f} %" for core in fail)
         said += f"; on one state through all of it {wrong}"
-    return Finding("length", said + ".", " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report)),
+    needs = "; ".join(f"{named(core)} {100 * means[core, 'carried']:.0f} % on one state, {100 * means[core, best[core]]:.1f} % "
+                      f"{best[core]}" for core in fail)
+    others = listed({core: f"{100 * means[core, way]:.1f} %" for core, way in best.items() if core not in fail})
+    line = f"Texts of {seconds:.0f} seconds: {f'{needs}; {others}' if needs else errors}."
+    reason = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report))
+    return Finding("length", line, said + ".", reason,
                    lambda: speech.against_seconds(report),
                    (("Phonemes wrong against length, espeak-ng's durations", lambda: speech.longer_table(report)),),
                    tuple(c.sentence for c in speech.long_comparisons(report)))
@@ -175,17 +183,19 @@ def cost(report: Report) -> Finding | None:
     other = next((core for core in ("mamba", "mamba_conv") if core in cores), None)
     if other is None or "transformer" not in cores or len(lengths) < 2:
         return None
-    words, frames = [], lengths[-1]
+    words, short, frames = [], [], lengths[-1]
     if report.memory_lengths:
         kept = {core: of_core[0].value for (core, metric), of_core in memory_samples(
             report.memory_lengths, frames).items() if metric == "state_kb"}
         if {"transformer", other} <= kept.keys():
             words.append(f"after {frames / FRAME_RATE:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, the "
                          f"Transformer {kept['transformer'] / 1e3:.0f}")
+            short.append(f"{named(other)} keeps {kept[other] / 1e3:.1f} MB where the Transformer has {kept['transformer'] / 1e3:.0f}")
     for part, noun in (("step_ms", "trains faster"), ("decode_ms", "decodes faster")):
         at = _crossing(report, part, "transformer", other)
         words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds ({at:,.0f} frames)" if at else
                      f"there is no one length up to {frames / FRAME_RATE:.0f} seconds from which it {noun}")
+        short += [f"{noun} beyond {at / FRAME_RATE:.0f} s"] if at else []
     said = f"With equal parameters, {'; '.join(words)}."
     reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
               f"does not. Random codes, batch 1, {device(report.lengths)}, no test: another day may give other times. "
@@ -195,7 +205,8 @@ def cost(report: Report) -> Finding | None:
     if report.steps_matched:
         numbers.append(("One training step and decoding, equal parameters", lambda: tables.step_times(report.steps_matched)))
     notes = (*prose.crossovers(report.lengths), *(c.sentence for c in (prose.matched(report) if report.steps_matched else ())))
-    return Finding("cost", said, reason, lambda: figures.against_length(report.lengths, report.memory_lengths),
+    return Finding("cost", f"{', '.join(short) or words[0]}.", said, reason,
+                   lambda: figures.against_length(report.lengths, report.memory_lengths),
                    tuple(numbers[:1 if not report.memory_lengths else None]), notes)
 
 
@@ -214,11 +225,13 @@ def learning(report: Report) -> Finding | None:
     steps = {core: float(np.mean([loss[-1] for _, loss in seeds])) for core, seeds in found.items()}
     time = {core: float(np.mean([np.interp(until, *seed) for seed in seeds])) for core, seeds in found.items()}
     first, second = (min(of, key=of.get) for of in (steps, time))
-    said = (f"{named(first)} learns most per step and {'also' if first == second else f'{named(second)}'} most per processor minute: "
-            f"validation loss {listed({c: f'{x:.2f}' for c, x in steps.items()})} at equal steps, "
+    apart, then = (max(of.values()) - min(of.values()) for of in (steps, time))
+    line = (f"{named(first)} learns most per step, {'also' if first == second else named(second)} most per processor minute; cores "
+            f"are {apart:.2f} apart in loss by steps, {then:.2f} by time.")
+    said = (f"{line[:-1]}: validation loss {listed({c: f'{x:.2f}' for c, x in steps.items()})} at equal steps, "
             f"{listed({c: f'{x:.2f}' for c, x in time.items()})} after equal time.")
-    return Finding("learning", said, f"Mean over seeds at {LEARNING:.0%} of the steps, where no run has begun to cool down, and after "
-                   f"the {until:.1f} minutes of one thread that the fastest core takes to there. Numbers and no verdict.",
+    return Finding("learning", line, said, f"Mean over seeds at {LEARNING:.0%} of the steps, where no run has begun to cool down, and "
+                   f"after the {until:.1f} minutes of one thread that the fastest core takes to there. Numbers and no verdict.",
                    lambda: speech.curves(report),
                    (("Loss on validation sentences at each learning rate", lambda: speech.rates_table(report)),
                     ("The Transformer by its recipe", lambda: speech.recipe_table(report))),
@@ -232,7 +245,8 @@ def state(report: Report) -> Finding | None:
     if not spread:
         return None
     moved = joined(f"{100 * x:.1f} points of {named(core)}" for core, x in spread.items())
-    return Finding("state", f"Between the least state that was tried and the greatest, phoneme error moves by {moved}.",
+    line = f"Between the least state that was tried and the greatest, phoneme error moves by {moved}."
+    return Finding("state", line, line,
                    "Attention that reads a window, and Mamba with a smaller or greater state, of equal parameters; one seed each, "
                    "numbers and no verdict.", lambda: why.against_state(report),
                    (("By the text encoder", lambda: why.encoders(report)),))
@@ -246,8 +260,9 @@ def width(report: Report) -> Finding | None:
     counts = Counter("better" if c.winner == c.a else "worse" if c.winner == c.b else c.outcome for c in found)
     said = (f"A convolution beside Mamba, of {len({c.a for c in found})} widths, against Mamba alone of equal parameters: "
             f"{joined(f'{n} comparisons {outcome}' for outcome, n in counts.items())}.")
-    return Finding("width", said, "A wider convolution leaves fewer parameters to Mamba. Fewer steps than in the comparison itself, "
-                   "and the learning rate of the usual width for all.", lambda: speech.against_width(report), (),
+    line = f"Of {len(found)} comparisons of a convolution beside Mamba with Mamba alone, it is better in {counts['better']}."
+    return Finding("width", line, said, "A wider convolution leaves fewer parameters to Mamba. Fewer steps than in the comparison "
+                   "itself, and the learning rate of the usual width for all.", lambda: speech.against_width(report), (),
                    tuple(c.sentence for c in found))
 
 
@@ -263,8 +278,11 @@ def memorising(report: Report, found: list[Comparison]) -> Finding | None:
     said = (f"By the original report's protocol, memorising {s.clips} clip{'s' * (s.clips > 1)}, {words or 'nothing is shown'}"
             + (f"; its Transformer core has {counts['transformer'] / counts['mamba_conv']:.1f} times the parameters of its hybrid's."
                if {"transformer", "mamba_conv"} <= counts.keys() and times > 1.02 else "."))
-    return Finding("memorising", said, "What follows from size alone (parameters, memory, part of the time) says nothing about the "
-                   "architecture; and what memorises a clip need not speak. " + " ".join(prose.leak_sentences(report)),
+    line = "Memorising clips as the original report did" + (
+        f", with a Transformer {counts['transformer'] / counts['mamba_conv']:.1f} times as large: {words or 'nothing is shown'}."
+        if {"transformer", "mamba_conv"} <= counts.keys() else f": {words or 'nothing is shown'}.")
+    return Finding("memorising", line, said, "What follows from size alone (parameters, memory, part of the time) says nothing about "
+                   "the architecture; and what memorises a clip need not speak. " + " ".join(prose.leak_sentences(report)),
                    lambda: figures.headline_forest(found), (
                        ("Training runs: steps to an accuracy, then loss, accuracy and what is said freely",
                         lambda: tables.training_runs(report)),
@@ -285,7 +303,8 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
             f"{counts[NOT_COMPARABLE]} cannot be compared.")
     reason = (f"Of the {len(held)} reproduced ones on time, memory, state or throughput, {equal} are reproduced with equal parameters "
               "too. " if held else "") + "It judged one memorised clip, unequal sizes and models that could see their targets."
-    return Finding("original", said, reason, lambda: figures.verdicts(counts))
+    line = f"Of the original report's {len(judged)} claims {counts[REPRODUCED]} are reproduced."
+    return Finding("original", line, said, reason, lambda: figures.verdicts(counts))
 
 
 def headline(report: Report) -> str:
@@ -311,7 +330,7 @@ def headline(report: Report) -> str:
 def answer(report: Report, found: list[Finding]) -> str:
     """What stands first on the page, as HTML: the answer, a line for each finding, one figure, a sentence that no model heard by
     every core, and what it all is limited to."""
-    lines = "".join(f'<li><a href="#{finding.id}">{escape(finding.said)}</a></li>' for finding in found)
+    lines = "".join(f'<li><a href="#{finding.id}">{escape(finding.line)}</a></li>' for finding in found)
     picture = figures.keep(found[0].draw(), report.study.label, "answer", found[0].said).data if found else ""
     return (f'<div class="answer"><div><p class="lead">{escape(headline(report))}</p><ul>{lines}</ul></div>'
             f'<div>{picture}{first_sentence(report)}</div></div><p class="scope">{escape(scope(report))}</p>')

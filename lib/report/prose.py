@@ -182,7 +182,10 @@ def limits(report: Report) -> list[str]:
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):
         words.append("Times and memory were measured on a CPU. On a GPU: not measured.")
     if report.bench:
-        words += [_nearness(floor) for floor in report.bench.result["floors"] if floor["largest_ratio"] > UNEQUAL]
+        if unequal := [f"{f['batch']} × {f['frames']} frames at size {f['size']}" for f in report.bench.result["floors"]
+                       if f["largest_ratio"] > UNEQUAL]:
+            words.append("Training time compares implementations rather than architectures at "
+                         f"{', '.join(unequal)} (the bench, below).")
     else:
         words.append("How near each core's training step is to what the machine allows: not measured here (make bench).")
     return words

@@ -56,7 +56,7 @@ def publish(chosen: Study) -> Path:
             for name in heard.files:
                 shutil.copy(heard.file(name), new / "samples" / f"{core}_{regime}" / name)
         # beside their records, where a later study finds them
-        for run in filter(None, (*speech.first_seeds(report).values(), report.recogniser)):
+        for run in filter(None, (*speech.first_seeds(report).values(), report.recogniser, report.bounds)):
             for name in run.files:
                 shutil.copy(run.file(name), new / "runs" / run.name)
         (new / "results.csv").write_text(_csv(samples), encoding="utf-8")
@@ -85,7 +85,7 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
     found = findings.findings(report, verdicts.judgements(report), prose.comparisons(report, samples))
-    body = "\n".join([f"**{findings.headline(report)}**", "", *(f"- {finding.said}" for finding in found), "",
+    body = "\n".join([f"**{findings.headline(report)}**", "", *(f"- {finding.line}" for finding in found), "",
                       f"{findings.scope(report)}", "", "![Phoneme errors of each core](figures/reference/answer.svg)"])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())

@@ -327,39 +327,20 @@ def runs_table(report: Report) -> pd.DataFrame:
 
 
 def curves(report: Report) -> Figure:
-    """Validation loss against frames seen and against processor time, and accuracy of each codebook against frames:
-    thin lines are runs, the band is the 95 % t interval over seeds."""
-    group = report.speech["headline"]
-    codebooks = len(group[0].result["validation"][0]["per_codebook"])
-    figure, axes = plt.subplot_mosaic([["frames"] * codebooks + ["time"] * codebooks,
-                                       [f"k{k}" for k in range(codebooks) for _ in "ab"]], figsize=(13, 8))
-    by_core: dict[str, list[Record]] = {}
-    for run in group + report.speech.get("time", []):
-        by_core.setdefault(run.identity["config"]["model"]["core"], []).append(run)
-    for core, mine in by_core.items():
-        lines = []
-        for run in mine:
-            points = run.result["validation"]
-            steps = np.array([p["step"] for p in points])
-            frames, seconds = (np.cumsum(run.result[key])[steps - 1] for key in ("frames", "cpu_seconds"))
-            loss = [p["loss"] for p in points]
-            axes["frames"].plot(frames / 1e3, loss, color=colour(core), alpha=0.5, linewidth=1)
-            axes["time"].plot(seconds / 60, loss, color=colour(core), alpha=0.7, linewidth=1,
-                              label=named(core) if run is mine[0] else None)
-            for k in range(codebooks):
-                axes[f"k{k}"].plot(frames / 1e3, [100 * p["per_codebook"][k] for p in points], color=colour(core), alpha=0.7,
-                                   linewidth=1)
-            lines.append((frames, loss))
-        same = [line for line in lines if len(line[1]) == len(lines[0][1])]
-        if len(same) > 1:
-            band = [finite_interval(values) for values in zip(*(loss for _, loss in same))]
-            low, high = zip(*((i.low, i.high) if i else (np.nan, np.nan) for i in band))
-            axes["frames"].fill_between(np.mean([f for f, _ in same], 0) / 1e3, low, high, color=colour(core), alpha=0.2)
-    axes["frames"].set(xlabel="thousand frames seen", ylabel="validation loss (nats per token)")
-    axes["time"].set(xlabel="processor time of one thread (minutes)", ylabel="the same")
-    axes["time"].legend(fontsize=8)
-    for k in range(codebooks):
-        axes[f"k{k}"].set(xlabel="thousand frames seen", title=f"codebook {k + 1}", ylabel="tokens right (%)" if k == 0 else "")
+    """Validation loss against frames seen and against processor time: a line a run."""
+    figure, (against_frames, against_time) = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    labelled = set()
+    for run in report.speech["headline"] + report.speech.get("time", []):
+        core, points = run.identity["config"]["model"]["core"], run.result["validation"]
+        steps = np.array([p["step"] for p in points])
+        frames, seconds = (np.cumsum(run.result[key])[steps - 1] for key in ("frames", "cpu_seconds"))
+        for axis, x in ((against_frames, frames / 1e6), (against_time, seconds / 60)):
+            axis.plot(x, [p["loss"] for p in points], color=colour(core), alpha=0.7, linewidth=1.5,
+                      label=None if (axis, core) in labelled else named(core))
+            labelled.add((axis, core))
+    against_frames.set(xlabel="million frames seen", ylabel="validation loss (nats per token)")
+    against_time.set(xlabel="processor minutes of one thread")
+    against_time.legend()
     return figure
 
 

@@ -366,12 +366,12 @@ def test_widths_are_compared_with_mamba_alone(report):
 def test_the_choice_is_the_core_that_is_better_than_all_others(report):
     say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44], "mamba": [0.52, 0.4, 0.47]})
     right, longest, short_state, long_state = choice.choice(report).to_dict("records")
-    assert right["take"] == "mamba_conv" and right["mamba_conv"] == "13.0 % (10.5 to 15.5)"
-    assert longest["for"].startswith("texts of 60 seconds") and "55.0" in longest["transformer (restarted)"]
-    assert longest["take"] == "undecided between transformer (restarted), mamba_conv (carried), mamba (carried)"
-    assert right["transformer (restarted)"] == ""
-    assert short_state["transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
-    assert short_state["take"] == "any of transformer, mamba_conv, mamba"   # counted, and the same
+    assert right["take"] == "Mamba + convolution" and right["Mamba + convolution"] == "13.0 % (10.5 to 15.5)"
+    assert longest["for"].startswith("texts of 60 seconds") and "55.0" in longest["Transformer (restarted)"]
+    assert longest["take"] == "undecided between Transformer (restarted), Mamba + convolution (carried), Mamba (carried)"
+    assert right["Transformer (restarted)"] == ""
+    assert short_state["Transformer"] == "1.00 kB" and long_state["for"] == "least decoding state after 64 seconds"
+    assert short_state["take"] == "any of Transformer, Mamba + convolution, Mamba"   # counted, and the same
 
 
 def models_of() -> list[dict]:
@@ -407,13 +407,13 @@ def test_among_equals_none_is_recommended(report):
                                 + 9 * (core == "mamba")} for i in range(60)]
     for said in report.said["headline"][9:]:
         said.result["rows"] = [{**said.result["rows"][1], "id": f"t{i}", "errors": 50 + i % 2} for i in range(60)]
-    assert choice.choice(report).to_dict("records")[0]["take"] == "any of transformer, mamba_conv, equal within 1 point"
+    assert choice.choice(report).to_dict("records")[0]["take"] == "any of Transformer, Mamba + convolution, equal within 1 point"
 
 
 @pytest.mark.parametrize("transformer, hybrid, take", [
-    ([100, 101, 102], [90, 99, 95], "mamba_conv"), ([100, 101, 102], [90, 100, 95], "undecided between transformer, mamba_conv"),
-    ([100, 101, 102], [99, 150, 98], "undecided between transformer, mamba_conv"),
-    ([100], [1], "undecided between transformer, mamba_conv")])
+    ([100, 101, 102], [90, 99, 95], "Mamba + convolution"), ([100, 101, 102], [90, 100, 95], "undecided between Transformer, Mamba + convolution"),
+    ([100, 101, 102], [99, 150, 98], "undecided between Transformer, Mamba + convolution"),
+    ([100], [1], "undecided between Transformer, Mamba + convolution")])
 def test_by_times_a_core_is_taken_only_where_spreads_do_not_overlap(report, transformer, hybrid, take):
     """Though in each process the hybrid may be faster: another day's processes are no pairs of today's."""
     report.said.clear()
@@ -422,12 +422,13 @@ def test_by_times_a_core_is_taken_only_where_spreads_do_not_overlap(report, tran
             {"transformer": {"step_ms": [a]}, "mamba_conv": {"step_ms": [b]}} for a, b in zip(transformer, hybrid)]})
     row = choice.choice(report).to_dict("records")[0]
     assert row["for"].startswith("least training time at 300 frames") and row["take"] == take
-    assert row["transformer"] == ("101 ms (100 to 102)" if len(transformer) == 3 else "100 ms")
+    assert row["Transformer"] == ("101 ms (100 to 102)" if len(transformer) == 3 else "100 ms")
 
 
 def test_the_forest_shows_the_verdict_and_what_counts_as_equal(report):
     axis, = figures.headline_forest(speech.comparisons(report)).axes
-    assert [t.get_text() for t in axis.texts] == [c.verdict for c in reversed(speech.comparisons(report))]
+    assert [t.get_text() for t in axis.texts] == ["Mamba + convolution is better" if c.winner == "mamba_conv" else c.verdict
+                                                  for c in reversed(speech.comparisons(report))]
     bands = [(bar.get_x(), bar.get_width()) for bar in axis.patches]
     assert bands == [(-1, 2)] * 6 and axis.get_xlim()[0] < -1 and axis.get_xlim()[1] > 12
     plt.close("all")

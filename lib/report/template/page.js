@@ -89,27 +89,13 @@ const places = new ResizeObserver(boxes => {
 const names = new Map([...document.querySelectorAll(".scroll")].map(box => [box, box.getAttribute("aria-label")]));
 for (const box of names.keys()) places.observe(box);
 
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {                                             // not allowed, or a page opened from a file
-    const area = element("textarea", { value: text, className: "unseen" });
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  say(`copied ${text}`);
-}
-
 for (const run of document.querySelectorAll("a.run")) {
-  const name = run.textContent;
-  const button = element("button", { type: "button", className: "copy", title: "copy", ariaLabel: `copy ${name}`, textContent: "⧉" });
-  button.addEventListener("click", async () => {
-    await copy(name);
-    button.focus();
-  });
-  run.after(button);
+  const name = run.textContent, box = element("span", { className: "cited" });
+  const button = element("button", { type: "button", ariaLabel: `copy ${name}`, textContent: "copy" });
+  button.addEventListener("click", () => navigator.clipboard.writeText(name).then(
+    () => say(`copied ${name}`), () => say(`the browser does not let ${name} be copied`)));
+  run.replaceWith(box);
+  box.append(run, button);
 }
 
 function openAround(target) {
