@@ -17,21 +17,22 @@ from pyloudnorm import Meter
 from scipy import stats
 from scipy.signal import resample_poly
 
-from ..data.audio import SAMPLE_RATE, read_flac
+from ..data.audio import SAMPLE_RATE
 from ..data.phrases import spoken
 from ..data.speech import Utterance, synthesise
 from ..measuring.listening import sound_file
 from ..metrics.speech import alignment, log_mel
 from ..records import Record, digest
 from .claims import named
-from .html import audio
+from .html import audio, fold
 from .results import Report
-from .speech import first_seeds
+from .speech import first_seeds, sound
 
 REFERENCE, CODEC = "the speech itself", "after the codec"       # the first takes of a line
 ANCHOR = "3.5 kHz anchor"       # a sound of MUSHRA that the browser makes of the first
 LOUDNESS, PEAK = -23.0, -1.0    # LUFS that takes are brought to (EBU R 128), dB of full scale that none may pass
 RANGE, LEVELS = 72, 18          # dB of a spectrogram, and the steps that they are drawn in
+OPEN = 4                        # lines that are not folded
 TEMPLATE = Path(__file__).parent / "template"
 
 
@@ -78,7 +79,7 @@ def lines_of(report: Report) -> list[Line]:
 
 
 def _take(label: str, run: Record, name: str, heard: str) -> Take:
-    return Take(label, read_flac(run.file(sound_file(name)).read_bytes()), heard, run.name)
+    return Take(label, sound(run, name), heard, run.name)
 
 
 def _phonemes(texts: Iterable[str], voice: str) -> list[list[str]]:
@@ -108,12 +109,15 @@ def room(lines: list[Line]) -> str:
     """Sentences × takes as HTML without script or style: players of equal loudness, what was heard, spectrograms."""
     if not lines:
         return ""
+    written = [_line(line) for line in lines]
+    more = written[OPEN:]
+    folded = fold(f"{len(more)} more sentence{'s' * (len(more) > 1)}", *more) if more else ""
     # the t quantiles of a mean over 2, 3, ... sentences, for the script
     quantiles = " ".join(f"{t:.4f}" for t in stats.t.ppf(0.975, range(1, len(lines))))
     return (f'<div class="room" data-room="{key(lines)}" data-reference="{REFERENCE}" data-t="{quantiles}">'
             f'<p class="note">Of each the phonemes that the recogniser heard: <del>struck out</del> what is missing, '
             f'<ins>underlined</ins> what was heard in its place or beside. All are equally loud.</p>'
-            f'{"".join(map(_line, lines))}</div>')
+            f'{"".join(written[:OPEN])}{folded}</div>')
 
 
 def live(lines: list[Line]) -> str:

@@ -111,6 +111,20 @@ def test_the_room_can_do_nothing_by_itself(attack):
     assert BeautifulSoup(html, "html.parser").select_one(".take")["data-take"] == f"a{attack}"
 
 
+@pytest.mark.parametrize("markup", ['<img alt="a" src="https://example.org/a.png">', '<img src="data:image/svg+xml;base64,AAAA">',
+                                    '<div data-line="a" style="color: red">', '<div data-other="a">', '<ins onclick="alert(1)">'])
+def test_what_a_room_may_hold_is_not_more_than_it_needs(markup):
+    shows = new_output("display_data", {"text/html": markup})
+    assert not page.inert(new_notebook(cells=[new_code_cell("0", outputs=[shows])]))
+
+
+def test_what_is_more_than_a_few_sentences_is_folded():
+    five = [Line(f"t{i}", "kot", "", (Take("a", tone(0.5, 0.1)),)) for i in range(room.OPEN + 1)]
+    assert not shown(*five[:-1]).select("details")
+    folded, = shown(*five).select("details")
+    assert folded.summary.text == "1 more sentence" and [line["data-line"] for line in folded.select(".line")] == [five[-1].id]
+
+
 def test_of_no_lines_there_is_no_room():
     assert room.room([]) == ""
     assert room.lines_of(Report(study("standard"))) == []

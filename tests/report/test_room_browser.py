@@ -3,12 +3,15 @@ import json
 import time
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import binomtest, t
 
 from browser import Tab, inspect_page, needs_chromium, opened
 from lib.report import listeners, room
+from lib.report.page import export
 from lib.report.room import ANCHOR, CODEC, REFERENCE, Line, Take
 
 pytestmark = [pytest.mark.long, needs_chromium]
@@ -264,6 +267,18 @@ def test_nothing_is_wider_than_the_window(tmp_path, width):
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         tops = tab.evaluate("[...document.querySelectorAll('.line')[0].querySelectorAll('.take')].map(one => one.offsetTop)")
         assert (len(set(tops)) == 1) == (width == 1440)
+
+
+def test_in_the_exported_page_it_plays_too(tmp_path):
+    shows = new_output("display_data", {"text/html": room.room(LINES)})
+    notebook = new_notebook(cells=[new_markdown_cell("# A\n\n## Listen"), new_code_cell("room", outputs=[shows])])
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    with opened(export(tmp_path / "a.ipynb", tmp_path / "a.html"), width=390) as tab:
+        tab.evaluate("document.querySelector('figcaption button').focus()")
+        tab.press("3")
+        until(tab, "document.querySelector('.position').value > 0.2")
+        assert pressed(tab)[0] == 2 and tab.page.requests == [] and tab.page.errors == []
+        assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_without_its_script_a_room_has_players(tmp_path):

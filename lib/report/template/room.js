@@ -48,8 +48,8 @@ async function lowpassed(buffer) {
   const offline = new OfflineAudioContext(1, buffer.length + middle, RATE);
   const kernel = offline.createBuffer(1, taps, RATE), cut = offline.createBuffer(1, buffer.length, RATE);
   kernel.getChannelData(0).forEach((_, i, h) => {
-    const t = i - middle, turn = 2 * Math.PI * i / (taps - 1);
-    h[i] = (t ? Math.sin(2 * Math.PI * edge * t) / (Math.PI * t) : 2 * edge) * (0.42 - 0.5 * Math.cos(turn) + 0.08 * Math.cos(2 * turn));
+    const t = i - middle, turn = 2 * Math.PI * i / (taps - 1), window = 0.42 - 0.5 * Math.cos(turn) + 0.08 * Math.cos(2 * turn);
+    h[i] = window * (t ? Math.sin(2 * Math.PI * edge * t) / (Math.PI * t) : 2 * edge);
   });
   const source = new AudioBufferSourceNode(offline, {buffer});
   source.connect(new ConvolverNode(offline, {buffer: kernel, disableNormalization: true})).connect(offline.destination);
@@ -160,9 +160,10 @@ function player(load, seconds, draw) {
 
 // What a player is worked by: play, loop, position. `draw` shows how it stands.
 function controls(self) {
-  const play = button("", self.toggle), loop = button("Loop", () => self.repeat(!self.loop)), time = make("span", {className: "time"});
+  const play = button("", self.toggle), loop = button("Loop", () => self.repeat(!self.loop));
   const slider = make("input", {className: "position", type: "range", min: 0, max: self.seconds, step: 0.01, ariaLabel: "position",
     oninput: () => self.seek(Number(slider.value))});
+  const time = make("span", {className: "time"});
   play.className = "play";
   return {
     element: make("div", {className: "bar"}, play, loop, slider, time),
@@ -231,7 +232,8 @@ function upgrade(line) {
   line.querySelector(".takes").before(bar.element);
   listen(line, self, takes.map(take => take.name));
   draw();
-  return {id: line.dataset.line, text: line.querySelector("h3").textContent, language: line.querySelector("h3").lang, seconds, sounds};
+  const {textContent: text, lang: language} = line.querySelector("h3");
+  return {id: line.dataset.line, text, language, seconds, sounds};
 }
 
 // On a spectrogram a press plays its take from there, and a drag loops a part of it.
@@ -286,10 +288,10 @@ function inWords(p) {
 // What is asked, in random order: of ABX at least 12, A and B changing sides; of a preference each sentence in both orders;
 // of MUSHRA each sentence once.
 function drawn(kind, a, b, lines, reference) {
-  if (kind === "MUSHRA")
-    return shuffled(lines.filter(line => line.sounds.has(reference))).map(line => ({line: line.id, order: shuffled([...line.sounds.keys(), ANCHOR])}));
-  const both = lines.filter(line => line.sounds.has(a) && line.sounds.has(b)), times = kind === "ABX" ? Math.ceil(12 / both.length) : 2;
-  return shuffled(both.flatMap(line => Array.from({length: times}, (_, i) => {
+  const needed = kind === "MUSHRA" ? [reference] : [a, b], there = lines.filter(line => needed.every(label => line.sounds.has(label)));
+  if (kind === "MUSHRA") return shuffled(there.map(line => ({line: line.id, order: shuffled([...line.sounds.keys(), ANCHOR])})));
+  const times = kind === "ABX" ? Math.ceil(12 / there.length) : 2;
+  return shuffled(there.flatMap(line => Array.from({length: times}, (_, i) => {
     const pair = (kind === "ABX" ? random(2) : i) ? [b, a] : [a, b];
     return {line: line.id, a: pair[0], b: pair[1], ...(kind === "ABX" && {x: pair[random(2)]})};
   })));
@@ -307,19 +309,17 @@ function outcome(rows, reference, quantiles) {
     const p = Math.min(1, 2 * atLeast(Math.max(wins, n - wins), n));
     return make("p", {}, `Preference: ${one} in ${wins} of ${n}, ${other} in ${n - wins}, ${inWords(p)} (exact binomial, two-sided).`);
   }
-  const takes = grouped(rows, row => row.take);
-  const hidden = takes.get(reference), low = hidden.filter(row => row.score < 90).length;
+  const takes = grouped(rows, row => row.take), hidden = takes.get(reference), low = hidden.filter(row => row.score < 90).length;
   const table = make("table", {}, make("caption", {}, "MUSHRA: mean score of each, and its 95 % interval over sentences"));
-  const total = scores => scores.reduce((sum, row) => sum + row.score, 0), m = hidden.length;
-  for (const [take, scores] of [...takes].sort((one, other) => total(other[1]) - total(one[1]))) {
-    const mean = total(scores) / m;
-    const spread = Math.sqrt(scores.reduce((sum, row) => sum + (row.score - mean) ** 2, 0) / (m - 1) / m);
-    const half = m > 1 ? quantiles[m - 2] * spread : NaN;
-    const interval = m > 1 ? `${(mean - half).toFixed(1)} to ${(mean + half).toFixed(1)}` : "";
+  const means = [...takes].map(([take, of]) => ({take, of, mean: of.reduce((sum, row) => sum + row.score, 0) / of.length}));
+  for (const {take, of, mean} of means.sort((one, other) => other.mean - one.mean)) {
+    const m = of.length, half = quantiles[m - 2] * Math.sqrt(of.reduce((sum, row) => sum + (row.score - mean) ** 2, 0) / (m - 1) / m);
+    const interval = m > 1 ? `${(mean - half).toFixed(1)} to ${(mean + half).toFixed(1)}` : "one sentence";
     table.append(make("tr", {}, make("th", {scope: "row"}, take), make("td", {}, mean.toFixed(1)), make("td", {}, interval)));
   }
-  const screened = low > 0.15 * hidden.length ? " Over 15 %: by the post-screening of BS.1534 these scores do not count." : "";
-  return make("div", {}, table, make("p", {}, `The hidden reference got less than 90 in ${low} of ${hidden.length} trials.${screened}`));
+  const screened = low > 0.15 * hidden.length ? "Over 15 %: by the post-screening of BS.1534 these scores do not count." : "";
+  return make("div", {}, table,
+    make("p", {}, `The hidden reference got less than 90 in ${low} of ${hidden.length} trials. ${screened}`));
 }
 
 function pair(a, b) {
@@ -334,7 +334,8 @@ function grouped(rows, by) {
 
 function csv(rows) {
   const cell = value => /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
-  return [COLUMNS, ...rows.map(row => COLUMNS.map(name => row[name] ?? ""))].map(cells => cells.map(cell).join(",") + "\n").join("");
+  const table = [COLUMNS, ...rows.map(row => COLUMNS.map(name => row[name] ?? ""))];
+  return table.map(cells => cells.map(cell).join(",") + "\n").join("");
 }
 
 // What was kept of a listener, and a function that keeps it; where the browser keeps nothing, for as long as the page is open.
@@ -351,6 +352,20 @@ function memory(key) {
   }];
 }
 
+// The sounds of a trial as they are named and chosen in it, with what they are.
+function sounds(kind, one, reference) {
+  if (kind === "MUSHRA")
+    return [reference, ...one.order].map((label, i) => ({label, name: i ? `Sound ${i}` : "Reference", key: String(i)}));
+  const named = {A: one.a, B: one.b, ...(one.x && {X: one.x})};
+  return Object.entries(named).map(([name, label]) => ({label, name, key: name.toLowerCase()}));
+}
+
+// A choice of one of some texts.
+function select(texts, chosen) {
+  return make("select", {}, ...texts.map((text, i) => make("option", {value: text, selected: i === chosen}, TESTS[text] ?? text)));
+}
+
+// The blind tests of a room, in a fold: what is asked for one, its trials one after the other, what came out.
 function blind(room, lines) {
   const {room: key, reference, t} = room.dataset, quantiles = t.split(" ").map(Number);
   const labels = [...new Set(lines.flatMap(line => [...line.sounds.keys()]))];
@@ -362,9 +377,10 @@ function blind(room, lines) {
   }
 
   function setup() {
-    const select = (options, chosen) => make("select", {}, ...options.map((text, i) => make("option", {value: text, selected: i === chosen}, TESTS[text] ?? text)));
-    const listener = make("input", {required: true, maxLength: 40, value: session.listener, disabled: session.rows.length > 0});
-    const kind = select(Object.keys(TESTS), 0), a = select(labels, Math.min(2, labels.length - 2)), b = select(labels, Math.min(3, labels.length - 1));
+    const listener = make("input", {required: true, pattern: ".*\\S.*", maxLength: 40, value: session.listener,
+      disabled: session.rows.length > 0});
+    const kind = select(Object.keys(TESTS), 0), last = labels.length - 1;       // the first cores come after the speech and the codec
+    const a = select(labels, Math.min(2, last - 1)), b = select(labels, Math.min(3, last));
     const problem = make("p", {role: "alert"});
     const of = make("span", {}, make("label", {}, "of ", a), make("label", {}, "and ", b));
     kind.onchange = () => of.hidden = kind.value === "MUSHRA";
@@ -393,28 +409,53 @@ function blind(room, lines) {
       keep();
       show();
     });
+    const name = `listening-${session.listener.replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`;
     return [make("h4", {tabIndex: -1}, `What ${session.listener} heard`),
       ...[...tests.values()].map(rows => outcome(rows, reference, quantiles)),
-      make("p", {}, make("a", {href: URL.createObjectURL(file), download: `listening-${session.listener.replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`},
-        "Download as CSV"), " ", forget)];
+      make("p", {}, make("a", {href: URL.createObjectURL(file), download: name}, "Download as CSV"), " ", forget)];
   }
 
   function trial() {
-    const {kind, trials, at, rows} = session.test, one = trials[at], began = performance.now();
-    const line = lines.find(({id}) => id === one.line), hidden = kind === "MUSHRA" ? one.order : [one.a, one.b, ...(one.x ? [one.x] : [])];
-    const names = kind === "MUSHRA" ? ["Reference", ...hidden.map((_, i) => `Sound ${i + 1}`)] : ["A", "B", "X"].slice(0, hidden.length);
-    const wanted = kind === "MUSHRA" ? [reference, ...hidden] : hidden;
-    const samples = label => label === ANCHOR ? decoded(line.sounds.get(reference)).then(lowpassed) : decoded(line.sounds.get(label));
-    const self = player(() => wanted.map(samples), line.seconds, draw), bar = controls(self);
-    const buttons = names.map((name, i) => chooser(self, i, name, kind === "MUSHRA" ? String(i) : name.toLowerCase()));
-    const points = hidden.map(() => make("output", {}, "50"));
-    const scores = kind === "MUSHRA" ? hidden.map((_, i) => make("input", {type: "range", min: 0, max: 100, value: 50,
-      ariaLabel: `score of sound ${i + 1}`, oninput: event => points[i].textContent = event.target.value})) : [];
+    const {kind, trials, at, rows} = session.test, one = trials[at], line = lines.find(({id}) => id === one.line);
+    const began = performance.now();
+    const hidden = sounds(kind, one, reference), sound = label => decoded(line.sounds.get(label));
+    const load = () => hidden.map(({label}) => label === ANCHOR ? sound(reference).then(lowpassed) : sound(label));
+    const self = player(load, line.seconds, draw), bar = controls(self);
+    const buttons = hidden.map(({name, key}, i) => chooser(self, i, name, key));
+    const [asked, answers] = kind === "MUSHRA" ? rated() : compared();
+    const stop = button("Stop this test", () => {
+      if (!confirm("Stop? What you answered in this test is then lost.")) return;
+      self.pause();
+      session.test = null;
+      keep();
+      show();
+    });
+
+    function rated() {
+      const scores = hidden.slice(1).map(({name}) => make("input",
+        {type: "range", min: 0, max: 100, value: 50, ariaLabel: `score of ${name}`}));
+      const rows = scores.map((score, i) => {
+        const points = make("output", {}, score.value);
+        score.oninput = () => points.textContent = score.value;
+        return [buttons[i + 1], score, points];
+      });
+      const scale = make("span", {className: "scale"}, ...SCALE.map(word => make("span", {}, word)));
+      const next = button("Next", () => answered(scores.map((score, i) => ({take: one.order[i], score: Number(score.value)}))));
+      return [make("div", {className: "scores"}, buttons[0], scale, make("span"), ...rows.flat()), [next]];
+    }
+
+    function compared() {
+      const choices = kind === "ABX" ? ["X is A", "X is B"] : ["A is better", "B is better"];
+      return [make("div", {className: "sounds"}, ...buttons), choices.map((text, i) => button(text, () => {
+        const answer = [one.a, one.b][i];
+        answered([{a: one.a, b: one.b, answer, ...(one.x && {x: one.x, right: Number(answer === one.x)})}]);
+      }))];
+    }
 
     function answered(more) {
+      const seconds = ((performance.now() - began) / 1000).toFixed(1), {listener} = session;
       self.pause();
-      const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      rows.push(...more.map(row => ({room: key, listener: session.listener, test: kind, trial: at + 1, line: line.id, ...row, seconds})));
+      rows.push(...more.map(row => ({room: key, listener, test: kind, trial: at + 1, line: line.id, ...row, seconds})));
       session.test.at++;
       if (session.test.at === trials.length) {
         session.rows.push(...rows);
@@ -424,36 +465,25 @@ function blind(room, lines) {
       show();
     }
 
-    const choice = (text, answer) => button(text, () => answered([{a: one.a, b: one.b, ...(one.x && {x: one.x, right: Number(answer === one.x)}), answer}]));
-    const answers = kind === "MUSHRA" ? [button("Next", () => answered(hidden.map((take, i) => ({take, score: Number(scores[i].value)}))))]
-      : kind === "ABX" ? [choice("X is A", one.a), choice("X is B", one.b)] : [choice("A is better", one.a), choice("B is better", one.b)];
-    const stop = button("Stop this test", () => {
-      if (!confirm("Stop? What you answered in this test is then lost.")) return;
-      self.pause();
-      session.test = null;
-      keep();
-      show();
-    });
-    const sounds = kind === "MUSHRA" ? make("div", {className: "scores"}, buttons[0], make("span", {className: "scale"}, ...SCALE.map(word => make("span", {}, word))),
-      make("span"), ...scores.flatMap((score, i) => [buttons[i + 1], score, points[i]])) : make("div", {className: "sounds"}, ...buttons);
-
     function draw() {
       bar.draw();
       buttons.forEach((one, i) => set(one, {ariaPressed: String(i === self.chosen)}));
-      for (const answer of answers) answer.disabled = self.heard.size < buttons.length;
+      for (const answer of answers) set(answer, {disabled: self.heard.size < buttons.length});
     }
 
-    draw();
-    const element = make("div", {}, make("h4", {tabIndex: -1}, `${kind}, ${at + 1} of ${trials.length}`), make("p", {lang: line.language}, line.text), bar.element,
-      sounds, make("p", {className: "answers"}, ...answers, stop), make("p", {className: "note"}, "Hear every sound, as often as you like, then answer."));
+    const element = make("div", {}, make("h4", {tabIndex: -1}, `${kind}, ${at + 1} of ${trials.length}`),
+      make("p", {lang: line.language}, line.text), bar.element, asked, make("p", {className: "answers"}, ...answers, stop),
+      make("p", {className: "note"}, "Hear every sound, as often as you like, then answer."));
     listen(element, self, buttons);
+    draw();
     return [element];
   }
 
   show(false);
-  return make("details", {className: "tests", open: session.test !== null}, make("summary", {}, "Blind tests: listen without the names"),
-    make("p", {}, "ABX asks whether you can tell two apart, preference which you like better, MUSHRA how good each is beside the speech itself. The order is random, what you answered is kept in this browser, and nothing leaves it."),
-    panel);
+  return make("details", {className: "tests", open: session.test !== null},
+    make("summary", {}, "Blind tests: listen without the names"),
+    make("p", {}, "ABX asks whether you can tell two apart, preference which you like better, MUSHRA how good each is beside the ",
+      "speech itself. The order is random, what you answered is kept in this browser, and nothing leaves it."), panel);
 }
 
 for (const room of document.querySelectorAll(".room:not(.ready)")) {
