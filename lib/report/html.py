@@ -10,6 +10,7 @@ import pandas as pd
 from ..data.audio import SAMPLE_RATE, flac
 
 NUMBER = re.compile(r"[-−+±<>≈~]?\s*\d.{,24}$|[-–—]?$|not measured$")    # a cell of a column of numbers: short, begins like one
+SENTENCE = 90       # characters from which on a cell is one
 
 
 class Html(str):
@@ -33,8 +34,7 @@ def table(frame: pd.DataFrame, caption: str, filters: Sequence[str] = ()) -> str
     if unknown := [name for name in filters if name not in frame.columns]:
         raise ValueError(f"no column {unknown[0]!r} to filter {caption!r} by: there are {', '.join(map(str, frame.columns))}")
     rows = list(frame.itertuples(index=False, name=None))
-    numeric = [all(NUMBER.match(str(cell)) for cell in column) for column in zip(*rows)]
-    styles = [' class="number"' if n else "" for n in numeric] or [""] * len(frame.columns)
+    styles = [_style(column) for column in zip(*rows)] or [""] * len(frame.columns)
     cells = [[cell if isinstance(cell, Html) else escape(str(cell)) for cell in row] for row in rows]
     head = "".join(f'<th scope="col"{s}>{escape(str(name))}</th>' for name, s in zip(frame.columns, styles))
     body = "".join("<tr>" + "".join(f"<td{s}>{c}</td>" for c, s in zip(row, styles)) + "</tr>\n" for row in cells)
@@ -42,6 +42,14 @@ def table(frame: pd.DataFrame, caption: str, filters: Sequence[str] = ()) -> str
     return (f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"{chosen}>\n<table>\n'
             f"<caption>{escape(caption)}</caption>\n"
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>")
+
+
+def _style(cells: Sequence[object]) -> str:
+    """How a column is set: numbers to the right, sentences not too narrow."""
+    words = [str(cell) for cell in cells if not isinstance(cell, Html)]
+    if all(NUMBER.match(str(cell)) for cell in cells):
+        return ' class="number"'
+    return ' class="words"' if max(map(len, words), default=0) > SENTENCE else ""
 
 
 def fold(summary: str, *parts: str) -> str:

@@ -162,9 +162,11 @@ def test_a_column_that_is_not_there_filters_nothing():
         html.table(frame, "Claims", filters=("verdict", "seed"))
 
 
-def test_numbers_beside_what_was_not_measured_are_a_column_of_numbers():
+def test_a_column_is_set_by_what_is_in_it():
     shown = BeautifulSoup(html.table(pd.DataFrame({"time": ["1,398 ms", "not measured"]}), "Times"), "html.parser")
     assert len(shown.select("td.number")) == 2
+    told = BeautifulSoup(html.table(pd.DataFrame({"why": ["word " * 30], "core": ["mamba"]}), "Claims"), "html.parser")
+    assert [cell.get("class") for cell in told.select("td")] == [["words"], None]
 
 
 def test_a_figure_is_text_in_the_ink_of_the_page():

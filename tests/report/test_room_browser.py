@@ -176,7 +176,7 @@ def downloaded(tab: Tab, folder: Path) -> Path:
     tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     click(tab, ".tests a[download]")
     deadline = time.monotonic() + 30
-    while not (found := list(folder.glob("*.csv"))):
+    while not (found := [path for path in folder.glob("*.csv") if path.stat().st_size]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return found[0]
