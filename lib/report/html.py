@@ -46,10 +46,9 @@ def table(frame: pd.DataFrame, caption: str, filters: Sequence[str] = ()) -> str
 
 def _style(cells: Sequence[object]) -> str:
     """How a column is set: numbers to the right, sentences not too narrow."""
-    words = [str(cell) for cell in cells if not isinstance(cell, Html)]
     if all(NUMBER.match(str(cell)) for cell in cells):
         return ' class="number"'
-    return ' class="words"' if max(map(len, words), default=0) > SENTENCE else ""
+    return ' class="words"' if any(len(cell) > SENTENCE for cell in map(str, cells)) else ""
 
 
 def fold(summary: str, *parts: str) -> str:

@@ -156,6 +156,7 @@ def test_the_page_fits_and_its_text_stands_out(tab, request):
     ink, paper, text = tab.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor,"
                                     "getComputedStyle(document.querySelector('.figure text')).fill]")
     assert text == ink and (sum(map(int, paper[4:-1].split(","))) < 150) is given["dark"]
+    tab.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")      # the observer of sizes comes after
     stops = "[...document.querySelectorAll('.scroll')].map(box => [box.tabIndex, box.scrollWidth > box.clientWidth])"
     assert all((index == 0) is wide for index, wide in tab.evaluate(stops))
     smallest = tab.evaluate("Math.min(...[...document.querySelectorAll('.figure text')].map(t => t.getBoundingClientRect().height))")

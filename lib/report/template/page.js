@@ -53,26 +53,19 @@ function makeSortable(table) {
 // A select for each column that the table names; a row is shown where it has the chosen value in all of them.
 function makeFilters(box) {
   const table = box.querySelector("table"), rows = [...table.tBodies[0].rows];
-  const text = (row, column) => row.cells[column].textContent.trim();
   const count = element("output");
-  const selects = box.dataset.filters.split(" ").map(Number).map(column => {
-    const values = [...new Set(rows.map(row => text(row, column)))].sort(compare);
-    const select = element("select", {}, element("option", { value: "", textContent: "all" }),
-                           ...values.map(value => element("option", { value: `=${value}`, textContent: value || "(empty)" })));
-    return { column, select };
+  const columns = box.dataset.filters.split(" ").map(column => {
+    const text = new Map(rows.map(row => [row, row.cells[column].textContent.trim()]));
+    const select = element("select", { onchange: choose }, element("option", { value: "", textContent: "all" }),
+      ...[...new Set(text.values())].sort(compare).map(
+        value => element("option", { value: `=${value}`, textContent: value || "(empty)" })));
+    return { text, select, label: element("label", {}, `${table.tHead.rows[0].cells[column].textContent} `, select) };
   });
-  const choose = () => {
-    for (const row of rows)
-      row.hidden = !selects.every(({ column, select }) => !select.value || select.value === `=${text(row, column)}`);
+  function choose() {
+    for (const row of rows) row.hidden = !columns.every(({ text, select }) => !select.value || select.value === `=${text.get(row)}`);
     count.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length}`;
-  };
-  const bar = element("div", { className: "filters" });
-  for (const { column, select } of selects) {
-    select.addEventListener("change", choose);
-    bar.append(element("label", {}, `${table.tHead.rows[0].cells[column].textContent} `, select));
   }
-  bar.append(count);
-  box.before(bar);
+  box.before(element("div", { className: "filters" }, ...columns.map(column => column.label), count));
   choose();
 }
 
@@ -102,12 +95,12 @@ function openAround(target) {
   for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
 }
 function follow() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.querySelector(":target");
   openAround(target);
   target?.scrollIntoView();
 }
 addEventListener("hashchange", follow);
-if (location.hash) follow();
+addEventListener("load", follow);
 addEventListener("beforematch", event => openAround(event.target));         // found in the page
 
 let folded = [];
