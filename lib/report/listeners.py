@@ -134,6 +134,8 @@ def main() -> int:
     try:
         chosen = study(given.study)
         lines = lines_of(results.read(chosen))
+        if not lines:
+            raise ValueError(f"study {chosen.name} holds no sentences to hear: run it first (make report STUDY={chosen.name})")
         record = merge([read_answers(path, lines) for path in given.files], lines, chosen.label)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
