@@ -89,7 +89,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The seed's protocol: memorise `clips` clips, one a step, until `accuracy` or `steps`."""
+    """The original report's protocol: memorise `clips` clips, one a step, until `accuracy` or `steps`."""
     model: ModelConfig = ModelConfig()
     clips: int = 3
     steps: int = 400

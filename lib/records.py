@@ -177,13 +177,14 @@ def note(study: str, role: str, runs: list[Record]) -> None:
 
 
 def noted(study: str) -> dict[str, list[Record]]:
-    """The runs of a study's manifest by role; none where there is no manifest."""
-    return {role: [load((found(name) or runs_root() / name) / "record.json") for name in names]
-            for role, names in _manifest(study).items()}
+    """The runs of a study's manifest by role, those of the published one where it is named "reference"; none where there is no
+    manifest."""
+    return {role: [load((found(name) or (REFERENCE if study == REFERENCE.parent.name else runs_root()) / name) / "record.json")
+                   for name in names] for role, names in _manifest(study).items()}
 
 
 def _manifest(study: str) -> dict[str, list[str]]:
-    path = figures_root(study) / "manifest.json"
+    path = (REFERENCE.parent if study == REFERENCE.parent.name else figures_root(study)) / "manifest.json"
     try:
         manifest = json.loads(path.read_bytes())
         if not all(isinstance(name, str) for names in dict(manifest).values() for name in list(names)):

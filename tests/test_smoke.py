@@ -37,7 +37,7 @@ def test_the_report_opens_without_a_network(smoke):
 
 def test_the_report_says_what_was_computed(smoke):
     html = (smoke / "figures" / "smoke" / "report.html").read_text()
-    for words in ("Summary", "This is a trial of the pipeline.", "claims of the seed report", "not comparable", "Limits",
+    for words in ("Summary", "This is a trial of the pipeline.", "claims of the original report", "not comparable", "Limits",
                   "train/", "profile/", "listen/", "torch", "(make bench) has not been run here",
                   "codec embedded gives samples as frame 4 arrives"):
         assert words in html, words

@@ -21,7 +21,7 @@ from .text import normalise
 from .tokens import Tokens, encoded, fingerprint
 
 SPLITS = ("seed", "train", "validation", "test", "hard")
-LONGEST_CLIP = 4.0      # seconds: the seed's clips
+LONGEST_CLIP = 4.0      # seconds: the original report's clips
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Corpus(ABC):
         """Clips of `train`, `validation` or `test`, made as they are asked for; those of at most 4 seconds first."""
 
     def memorised(self, count: int) -> list[Clip]:
-        """The first `count` training clips, cut at 4 seconds: the seed's protocol."""
+        """The first `count` training clips, cut at 4 seconds: the original report's protocol."""
         return [self._cut(clip) for clip in self._first("train", count)]
 
     def unseen(self, count: int) -> list[Clip]:
@@ -120,7 +120,7 @@ def speak(chosen: list[Sentence], voice: str) -> Iterator[Clip]:
 
 @dataclass(frozen=True)
 class EmbeddedCorpus(Corpus):
-    """Sentences written for this project; the seed's three fragments stand before the training sentences."""
+    """Sentences written for this project; the original report's three fragments stand before the training sentences."""
     voice: str = "pl"
 
     def clips(self, split: str) -> Iterator[Clip]:

@@ -97,7 +97,7 @@ class Options:
     """What a core's layers have in common."""
     width: int
     causal: bool
-    modern: bool        # not the seed's: norms before, rotary positions
+    modern: bool        # not the original report's: norms before, rotary positions
     recipe: tuple[str, ...]
     window: int | None
     state: int
@@ -154,7 +154,7 @@ def interleaved(shape: Shape, o: Options) -> list[nn.Module]:
 
 
 # What makes a core's layers, and their shape at each size that it has. At a matched size all weigh the same, whatever the
-# recipe and the state; conv and pointwise at the seed's too, where they have the transformer's parameters.
+# recipe and the state; conv and pointwise at the original report's too, where they have the transformer's parameters.
 CORES: dict[str, tuple[Callable[[Shape, Options], list[nn.Module]], dict[str, Shape]]] = {
     "transformer": (transformer, {
         "seed": Shape(6, (512, 0)),
@@ -191,7 +191,7 @@ CORES: dict[str, tuple[Callable[[Shape, Options], list[nn.Module]], dict[str, Sh
                               ("mamba_conv_9_11", 1600))},
 }
 WIDER = tuple(name for name, kernels in WIDTHS.items() if len(kernels) > 1)
-AS_REPORTED = ("transformer", "mamba_conv")     # the seed's cores; the others are causal alone
+AS_REPORTED = ("transformer", "mamba_conv")     # the original report's cores; the others are causal alone
 LACKING = {size: tuple(name for name, (_, shapes) in CORES.items() if size not in shapes) for size in SIZES}
 
 

@@ -1,4 +1,4 @@
-"""The text encoder that all cores share: characters through one block, the seed's or a plain convolution."""
+"""The text encoder that all cores share: characters through one block, the original report's or a plain convolution."""
 from torch import Tensor, nn
 from torch.nn import functional as F
 

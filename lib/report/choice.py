@@ -51,7 +51,7 @@ def choice(report: Report) -> pd.DataFrame:
         else:
             found = compare(samples, list(combinations(at, 2)), (metric,), "")
         if found:
-            out.append({"for": use, "take": _take(metric, at, found), **{named(core): _amount(metric, i) for core, i in at.items()}})
+            out.append({"for": use, "take": _take(metric, at, found), **{named(core): amount(metric, i) for core, i in at.items()}})
     return pd.DataFrame(out).fillna("")
 
 
@@ -73,7 +73,8 @@ def _take(metric: str, at: dict[str, Interval], found: list[Comparison]) -> str:
     return f"undecided between {names}"
 
 
-def _amount(metric: str, i: Interval) -> str:
+def amount(metric: str, i: Interval) -> str:
+    """A value of a metric and how far it reaches, in words."""
     share = METRICS[metric].unit == "share"
     scale, digits, unit = (100, 1, "%") if share else (1, 0 if i.mean >= 100 else 2, METRICS[metric].unit)
     text = f"{scale * i.mean:,.{digits}f} {unit}"

@@ -1,4 +1,4 @@
-"""The claims of the seed report, the rules that judge them by what was measured, and the computed verdict."""
+"""The claims of the original report, the rules that judge them by what was measured, and the computed verdict."""
 import ast
 import operator
 import tomllib
@@ -46,7 +46,7 @@ class Metric:
     more: str = "more"
     better: str = "less"
     exact: bool = False             # counted, so one value is enough
-    depends_on: str = ""            # why an absolute figure cannot be compared with the seed's
+    depends_on: str = ""            # why an absolute figure cannot be compared with the original report's
     cost: bool = False              # time, memory, state or throughput, which follow size too
     margin: float = 0               # cores that differ by less are equal: a fraction of the other, or a difference
 
@@ -83,7 +83,7 @@ class Claim:
     unit: str = ""
     direction: str = "less"         # of a saving: core has less, or more, than the other
     tolerance: float | None = None  # value, arithmetic: in the unit; tie, no_worse: a fraction of the other, or a difference
-    expression: str = ""            # arithmetic on the seed's own numbers
+    expression: str = ""            # arithmetic on the original report's own numbers
     against: str = ""               # the quote that contradicts
     why: str = ""
     by_construction: bool = False   # it holds here because the models were made so: no result
@@ -127,7 +127,7 @@ NEEDS = {"value": ("core", "metric", "says"), "saving": ("core", "than", "metric
 
 
 def load_claims(entries: Sequence[dict] = DATA["claim"]) -> list[Claim]:
-    """The claims in the order of the seed report, each checked."""
+    """The claims in the order of the original report, each checked."""
     if len({entry.get("id") for entry in entries}) < len(entries):
         raise ValueError("two claims have the same id")
     return [_claim(entry) for entry in entries]
@@ -169,7 +169,7 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
     saving: the paired interval excludes 0 in the claimed direction and reaches half of what is said.
     tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie. no_worse: of that the worse
     side alone counts.
-    arithmetic: contradicts itself where the seed's own numbers do not give what it says; where they do, the claim
+    arithmetic: contradicts itself where the original report's own numbers do not give what it says; where they do, the claim
     only repeats them.
     A level that a core never reached is more than the steps it had, and is judged where that suffices (`_by_bound`).
     What holds because the models were made so is called that and not reproduced. One run of a core gives no verdict, except

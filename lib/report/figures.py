@@ -33,7 +33,8 @@ from .tables import MEASURES
 # contrast of 3 or more against white and against the page's dark.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#c26ba0", "#6e6e6e", "#9a6a00", "#7a68c8", "#1b93a5", "#d1495b", "#6f8a1f")
 COLOURS = dict(zip(dict.fromkeys((*PRIMARY, "pointwise", *CORES)), cycle(PALETTE)))
-LEGIBLE, WIDEST = 0.75, 1.4     # how much smaller and larger than drawn a figure may be shown
+PART = 240              # samples of a waveform that are drawn as one
+LEGIBLE, WIDEST = 0.75, 1.15     # how much smaller and larger than drawn a figure may be shown
 
 
 def style() -> None:
@@ -165,7 +166,8 @@ def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure
                                 height_ratios=(1, 2) * rows)
     pairs = axes.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2)        # (sounds, wave and mel)
     for (name, wave), (upper, lower) in zip(waves.items(), pairs):
-        upper.plot(np.arange(len(wave)) / SAMPLE_RATE, wave, linewidth=0.4)
+        parts = np.pad(wave, (0, -len(wave) % PART)).reshape(-1, PART)      # each is drawn from its least to its most
+        upper.fill_between(np.arange(len(parts)) * PART / SAMPLE_RATE, parts.min(1), parts.max(1), step="post", linewidth=0)
         upper.set(ylim=(-1, 1), yticks=[])
         upper.set_title(name, fontsize=10)
         mel = log_mel(wave)
@@ -232,7 +234,7 @@ def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: fl
 
 def verdicts(counts: dict[str, int]) -> Figure:
     """How many claims have each verdict, as parts of one bar, labelled."""
-    figure, axis = plt.subplots(figsize=(10, 1.3))
+    figure, axis = plt.subplots(figsize=(10, 1.5))
     begin, shades = 0, dict(zip(VERDICTS, sns.color_palette("colorblind")))
     for verdict in VERDICTS:
         n = counts.get(verdict, 0)
@@ -241,7 +243,9 @@ def verdicts(counts: dict[str, int]) -> Figure:
             axis.text(begin + n / 2, 0, str(n), ha="center", va="center", fontsize=11)
             axis.plot([], [], "s", color=shades[verdict], label=verdict)
         begin += n
-    axis.set_axis_off()
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
     figure.legend(loc="outside lower center", ncols=5, fontsize=10)
     return figure
 

@@ -166,8 +166,8 @@ def limits(report: Report) -> list[str]:
                 if report.codec_quality else "the codec that made its codes was not measured."),
              f"{seeds} seed{'s' * (seeds != 1)} for each causal core" + (": wide intervals." if seeds > 1 else ": no verdict.")
              + " One seed as reported: numbers, no verdict.",
-             "The seed's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
-             "Of memorising, learning rate and schedule are the seed's for every core; none was tuned."]
+             "The original report's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
+             "Of memorising, learning rate and schedule are the original report's for every core; none was tuned."]
     if speech:
         words.append(f"The study of speech has one voice, {len(report.study.rates)} learning rates to choose from, "
                      f"{speech[0].identity['config']['steps']:,} steps: what more data, larger models and longer training "

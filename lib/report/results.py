@@ -58,10 +58,11 @@ NEEDS: dict[str, tuple[Callable[[Report], object], str, tuple[str, ...]]] = {
 }
 
 
-def read(study: Study, *needed: str) -> Report:
-    """The report's runs, from the study's manifest; ValueError says what to run first where something needed is absent."""
+def read(study: Study, *needed: str, name: str | None = None) -> Report:
+    """The report's runs, from the manifest of the study, or of the one of that name; ValueError says what to run first where
+    something needed is absent."""
     report = Report(study)
-    for role, runs in noted(study.label).items():
+    for role, runs in noted(name or study.label).items():
         kind, _, part = role.partition("/")
         if kind == "train":
             _add_training(report, runs)

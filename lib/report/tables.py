@@ -24,7 +24,7 @@ def _equal(j: Judgement) -> str:
 
 def claims_table(judgements: list[Judgement]) -> pd.DataFrame:
     """Every claim with what became of it and the runs behind that."""
-    return pd.DataFrame([{"claim": j.claim.id, "section": j.claim.section, "the seed says": j.claim.quote,
+    return pd.DataFrame([{"claim": j.claim.id, "section": j.claim.section, "the original says": j.claim.quote,
                           "verdict": j.verdict, "measured here": j.measured, "with equal parameters": _equal(j),
                           "why": j.explanation, "runs": ", ".join(j.runs)} for j in judgements])
 

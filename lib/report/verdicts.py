@@ -1,4 +1,4 @@
-"""The claims of the seed report, judged by a study: at its size and, where they are about cost, also where all cores have
+"""The claims of the original report, judged by a study: at its size and, where they are about cost, also where all cores have
 the same number of parameters."""
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Training by the seed's protocol: memorise a few clips, one a step, until a pass over them is right."""
+"""Training by the original report's protocol: memorise a few clips, one a step, until a pass over them is right."""
 from dataclasses import replace
 from pathlib import Path
 

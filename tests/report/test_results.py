@@ -289,7 +289,7 @@ def test_a_core_that_never_memorises_does_not_do_so_sooner():
 
 
 def equal_study(processes: int = 2) -> Report:
-    """The hybrid takes half the time and memory at the seed's size, and twice that with equal parameters."""
+    """The hybrid takes half the time and memory at the original report's size, and twice that with equal parameters."""
     report = made(transformer=memorised("transformer", 300, 310), mamba_conv=memorised("mamba_conv", 300, 310))
 
     def steps(size: str, hybrid: float) -> Record:

@@ -116,7 +116,7 @@ def test_a_damaged_record_is_named(clips):
 
 
 def test_a_study_asks_a_matched_core_for_what_it_can_have():
-    """A window of attention alone, a state of Mamba alone, and nothing of the seed's."""
+    """A window of attention alone, a state of Mamba alone, and nothing of the original report's."""
     asked = study("quick", recipe=["rmsnorm"], window=75, state=4)
     given = {core: model_of(asked, core, "matched-1m") for core in ("transformer", "mamba", "interleaved", "pointwise")}
     assert {core: (m.window, m.state) for core, m in given.items()} == {

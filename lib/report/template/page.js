@@ -7,7 +7,7 @@ const element = (name, properties = {}, ...children) => {
   made.append(...children);
   return made;
 };
-const say = text => { document.querySelector("[role=status]").textContent = text; };
+const say = text => { document.querySelector("body > [role=status]").textContent = text; };
 
 const SCALE = {
   B: 1, kB: 1e3, MB: 1e6, GB: 1e9, s: 1, ms: 1e-3, second: 1, seconds: 1, min: 60, minute: 60, minutes: 60, h: 3600, hours: 3600,
