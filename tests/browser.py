@@ -15,6 +15,8 @@ from urllib.request import urlopen
 import pytest
 import websocket
 
+from lib.config import REPOSITORY
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
@@ -30,6 +32,11 @@ AUDIO_SECONDS = """Promise.all([...document.querySelectorAll("audio")].map(playe
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("CI") != "true",
     reason="no Chromium is installed: the page is not opened in a browser (on Debian: apt-get install chromium)")
+
+AXE = REPOSITORY / ".venv" / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(
+    not AXE.exists() and os.environ.get("CI") != "true",
+    reason=f"{AXE} is not there: npm install --no-save --prefix .venv axe-core@4.14.1")
 
 
 @dataclass

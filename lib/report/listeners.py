@@ -38,13 +38,13 @@ def read_answers(path: Path, lines: list[Line]) -> list[dict]:
         raise ValueError(f"{path} is no CSV: download it from the report again") from None
     if tuple(frame.columns) != COLUMNS or frame.empty:
         raise ValueError(f"{path} is no CSV of a blind test: its columns are to be {', '.join(COLUMNS)}, and it needs a row")
+    if set(frame.room) != {key(lines)}:
+        raise ValueError(f"{path} is about another report: give the study whose report was heard")
     takes = {line.id: {take.label for take in line.takes} for line in lines}
     rows = [_row(row, f"{path}, line {number}", takes) for number, row in enumerate(frame.to_dict("records"), 2)]
     asked = [(row["test"], row["trial"], row.get("take"), *sorted((row.get("a", ""), row.get("b", "")))) for row in rows]
     if twice := next((number for number, one in enumerate(asked, 2) if one in asked[:number - 2]), None):
         raise ValueError(f"{path}, line {twice}: this trial was answered before: download the file from the report again")
-    if {row["room"] for row in rows} != {key(lines)}:
-        raise ValueError(f"{path} is about another report: give the study whose report was heard")
     if len({row["listener"] for row in rows}) != 1:
         raise ValueError(f"{path} is of several listeners: give a file of each")
     return rows
@@ -134,6 +134,8 @@ def main() -> int:
     try:
         chosen = study(given.study)
         lines = lines_of(results.read(chosen))
+        if not lines:
+            raise ValueError(f"study {chosen.name} holds no sentences to hear: run it first (make report STUDY={chosen.name})")
         record = merge([read_answers(path, lines) for path in given.files], lines, chosen.label)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

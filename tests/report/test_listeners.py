@@ -110,6 +110,12 @@ def test_a_listener_twice_is_refused_and_nothing_is_entered(tmp_path, workspace)
     assert records.noted("quick") == {}
 
 
+def test_a_study_without_sentences_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["listeners", str(write(tmp_path / "anna.csv", abx(3, 1))), "--study", "standard"])
+    assert listeners.main() == 1
+    assert capsys.readouterr().err.startswith("study standard holds no sentences to hear: run it first")
+
+
 def test_the_command_enters_files_and_says_what_came_out(tmp_path, workspace, monkeypatch, capsys):
     monkeypatch.setattr(listeners, "lines_of", lambda report: LINES)
     path = write(tmp_path / "anna.csv", abx(12, 0) + mushra(hidden=[50], mamba=[3]))

@@ -1,7 +1,6 @@
 """The exported page as people use it, in headless Chromium: to sort, filter, fold, print, by key, in the dark, on a phone."""
 import base64
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,19 +11,14 @@ import pytest
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from browser import Tab, needs_chromium, opened
+from browser import AXE, Tab, needs_axe, needs_chromium, opened
 from lib import records
-from lib.config import REPOSITORY
 from lib.report import figures, html
 from lib.report.page import export
 from lib.report.room import Line, Take, room
 
 pytestmark = [pytest.mark.long, needs_chromium]
 
-AXE = REPOSITORY / ".venv" / "node_modules" / "axe-core" / "axe.min.js"
-needs_axe = pytest.mark.skipif(
-    not AXE.exists() and os.environ.get("CI") != "true",
-    reason=f"{AXE} is not there: npm install --no-save --prefix .venv axe-core@4.14.1")
 COLUMN = "[...document.querySelectorAll('#times tbody tr:not([hidden])')].map(row => row.cells[{}].textContent)"
 HEAD = "document.querySelectorAll('#times th')[{}]"
 

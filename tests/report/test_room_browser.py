@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import binomtest, t
 
-from browser import Tab, inspect_page, needs_chromium, opened
+from browser import AXE, Tab, inspect_page, needs_axe, needs_chromium, opened
 from lib.report import listeners, room
 from lib.report.page import export
 from lib.report.room import ANCHOR, CODEC, REFERENCE, Line, Take
@@ -279,6 +279,16 @@ def test_in_the_exported_page_it_plays_too(tmp_path):
         until(tab, "document.querySelector('.position').value > 0.2")
         assert pressed(tab)[0] == 2 and tab.page.requests == [] and tab.page.errors == []
         assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(tmp_path, dark):
+    with opened(page(tmp_path, LINES), dark=dark) as tab:
+        start(tab, "MUSHRA")
+        tab.evaluate(AXE.read_text(encoding="utf-8"))
+        found = tab.evaluate("axe.run('.room').then(result => result.violations.map(one => [one.impact, one.id, one.nodes.map(n => n.html)]))")
+    assert [one for one in found if one[0] in ("serious", "critical")] == []
 
 
 def test_without_its_script_a_room_has_players(tmp_path):
