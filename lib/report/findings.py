@@ -364,10 +364,9 @@ def scope(report: Report) -> str:
 def shown(finding: Finding, study: str) -> str:
     """A finding as HTML: its sentence, its figure, why, and folded what is behind it."""
     picture = figures.keep(finding.draw(), study, finding.id, finding.said).data
-    frames = [(caption, make()) for caption, make in finding.numbers]
+    behind = [prose.bullets(finding.notes), *(table(frame, caption) for caption, make in finding.numbers if len(frame := make()))]
     return (f'<div class="finding"><h3 id="{finding.id}">{escape(finding.said)}</h3>{picture}<p>{escape(finding.why)}</p>'
-            + fold("Numbers, statistics and runs", prose.bullets(finding.notes),
-                   *(table(frame, caption) for caption, frame in frames if len(frame))) + "</div>")
+            + (fold("Numbers, statistics and runs", *behind) if any(behind) else "") + "</div>")
 
 
 def rest(report: Report) -> dict[str, list[str]]:
