@@ -62,6 +62,7 @@ def test_a_new_core_passes_the_tests_of_all_cores(changed):
         "-p", "no:cacheprovider")
 
 
+@pytest.mark.long
 def test_a_new_metric_is_in_every_row_of_what_was_heard(changed):
     run(changed, "-c", METRIC)
 

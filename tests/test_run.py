@@ -238,6 +238,7 @@ def test_two_runs_at_once_in_a_workspace_are_refused(notebooks: Path, tmp_path: 
     assert run.main(["--study", "quick"]) == 0 and notes(notebooks) == ["started", "one:None"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent, code, said", [
     (signal.SIGKILL, -9, ""), *((s, 130, "interrupted: the same command goes on from here\n")
                                 for s in (signal.SIGTERM, signal.SIGINT))])
