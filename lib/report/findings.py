@@ -121,7 +121,7 @@ def _bound(report: Report) -> float | None:
 
 def told(report: Report) -> Finding | None:
     """What a frame is told of the text, against the core."""
-    means = speech.strength_means(report)
+    means = speech.strength_means(report).dropna(axis=1)        # of cores that were told all of it
     if min(means.shape) < 2:
         return None
     between, least, most = means.max(axis=1) - means.min(axis=1), means.mean(axis=1).idxmin(), means.mean(axis=1).idxmax()
@@ -190,7 +190,8 @@ def cost(report: Report) -> Finding | None:
         if {"transformer", other} <= kept.keys():
             words.append(f"after {frames / FRAME_RATE:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, the "
                          f"Transformer {kept['transformer'] / 1e3:.0f}")
-            short.append(f"{named(other)} keeps {kept[other] / 1e3:.1f} MB where the Transformer has {kept['transformer'] / 1e3:.0f}")
+            short.append(f"{named(other)} keeps {kept[other] / 1e3:.1f} MB of state after {frames / FRAME_RATE:.0f} s "
+                         f"(the Transformer {kept['transformer'] / 1e3:.0f})")
     for part, noun in (("step_ms", "trains faster"), ("decode_ms", "decodes faster")):
         at = _crossing(report, part, "transformer", other)
         words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds ({at:,.0f} frames)" if at else
@@ -212,15 +213,20 @@ def cost(report: Report) -> Finding | None:
 
 def learning(report: Report) -> Finding | None:
     """Loss at equal steps and at equal processor time, before any run cools down."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, list[tuple[list, list]]] = {}      # core -> of each seed, minutes and losses
+    diverged = set()
     for run in report.speech.get("headline", []):
         core, steps = run.identity["config"]["model"]["core"], run.identity["config"]["steps"]
         points = [p for p in run.result["validation"] if p["step"] <= LEARNING * steps]
-        if core in PRIMARY and len(points) > 1 and np.isfinite([p["loss"] for p in points]).all():
+        if core in PRIMARY and not np.isfinite([p["loss"] for p in points]).all():
+            diverged.add(core)
+        elif core in PRIMARY and len(points) > 1:
             minutes = np.cumsum(run.result["cpu_seconds"]) / 60
             found.setdefault(core, []).append(([minutes[p["step"] - 1] for p in points], [p["loss"] for p in points]))
+    found = {core: seeds for core, seeds in found.items() if core not in diverged}
     if len(found) < 2:
         return None
+    left = f" Left out, since a run of it diverged: {joined(map(named, sorted(diverged)))}." if diverged else ""
     until = min(minutes[-1] for seeds in found.values() for minutes, _ in seeds)
     steps = {core: float(np.mean([loss[-1] for _, loss in seeds])) for core, seeds in found.items()}
     time = {core: float(np.mean([np.interp(until, *seed) for seed in seeds])) for core, seeds in found.items()}
@@ -231,7 +237,7 @@ def learning(report: Report) -> Finding | None:
     said = (f"{line[:-1]}: validation loss {listed({c: f'{x:.2f}' for c, x in steps.items()})} at equal steps, "
             f"{listed({c: f'{x:.2f}' for c, x in time.items()})} after equal time.")
     return Finding("learning", line, said, f"Mean over seeds at {LEARNING:.0%} of the steps, where no run has begun to cool down, and "
-                   f"after the {until:.1f} minutes of one thread that the fastest core takes to there. Numbers and no verdict.",
+                   f"after the {until:.1f} minutes of one thread that the fastest core takes to there. Numbers and no verdict.{left}",
                    lambda: speech.curves(report),
                    (("Loss on validation sentences at each learning rate", lambda: speech.rates_table(report)),
                     ("The Transformer by its recipe", lambda: speech.recipe_table(report))),
@@ -315,11 +321,12 @@ def headline(report: Report) -> str:
         return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
                 "No verdict on speech, which takes several seeds of each core; their cost was measured, and the original report's "
                 "claims were judged.")
-    winners = {c.winner for c in tested if c.winner}
-    behind = {core for c in tested if c.winner for core in (c.a, c.b) if core != c.winner}
-    best = winners - behind
-    words = (f"{joined(map(named, sorted(best)))} {'says' if len(best) == 1 else 'say'} new sentences best" if best else
-             "No winner on short sentences")
+    wins = Counter(c.winner for c in tested if c.winner)
+    others = len({core for c in tested for core in (c.a, c.b)}) - 1
+    best = next((core for core, n in wins.items() if n == others), None)        # better than every other
+    words = f"{named(best)} says new sentences best" if best else "No winner on short sentences"
+    if wins and not best:
+        words += f" ({verdict(tested)})"
     beside = next((c for c in tested if {c.a, c.b} == {"mamba", "mamba_conv"}), None)
     if beside:
         effect = {"mamba_conv": "helps", "mamba": "harms"}.get(beside.winner, "is not shown to help")
@@ -376,7 +383,18 @@ def rest(report: Report) -> dict[str, list[str]]:
 
     out: dict[str, list[str]] = {}
     if "headline" in report.said:
-        out["Every run of the study of speech"] = [table(speech.runs_table(report), "What every run said")]
+        parts = [drawn(speech.cost_and_quality(report), "cost_and_quality", "Phoneme error against what it costs")]
+        family = speech.comparisons(report)
+        if any(c.interval for c in family):
+            parts.insert(0, drawn(figures.headline_forest(family), "verdict_speech", "The primary family, pairwise"))
+        if "budget" in report.said:
+            parts.append(drawn(why.against_budget(report), "against_budget", "Validation loss against steps, frames and time"))
+        if "layers" in report.said:
+            parts.append(drawn(why.against_layers(report), "against_layers", "Quality against the number of layers"))
+        if report.steps_speech:
+            parts.append(table(tables.step_times(report.steps_speech), f"Cost at this size, batch 1 ({report.steps_speech.name})"))
+        parts.append(table(speech.runs_table(report), "What every run said"))
+        out["The study of speech: verdicts, cost, budget, every run"] = parts
     if report.regimes():
         parts = [drawn(figures.learning_curves(report.causal, "Causal: memorising the clips"), "learning_causal", "Learning curves")]
         if report.reported:

@@ -1,0 +1,51 @@
+"""The findings: who is called best, what is left out and said so, and what stands first on the page."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lib.report import findings, speech
+from lib.report.claims import Comparison
+from lib.report.results import Report
+
+
+def compared(a: str, b: str, outcome: str, winner: str | None = None) -> Comparison:
+    return Comparison("phoneme_error_predicted", a, b, None, outcome, winner, outcome, "", (), "")
+
+
+@pytest.mark.parametrize("family, words", [
+    ([("mamba", "transformer", "better", "mamba"), ("mamba_conv", "transformer", "undecided", None),
+      ("mamba", "mamba_conv", "better", "mamba")], "Mamba says new sentences best, and the convolution beside Mamba harms."),
+    ([("mamba", "transformer", "better", "mamba"), ("mamba_conv", "transformer", "undecided", None),
+      ("mamba", "mamba_conv", "undecided", None)], "No winner on short sentences (Mamba is better than Transformer), and the "
+                                                   "convolution beside Mamba is not shown to help."),
+    ([("mamba_conv", "mamba", "equal", None)], "No winner on short sentences, and the convolution beside Mamba makes no difference."),
+    ([("mamba_conv", "mamba", "no verdict", None)], "No verdict on speech, which takes several seeds of each core"),
+])
+def test_best_is_what_is_better_than_every_other(family, words, monkeypatch):
+    monkeypatch.setattr(speech, "comparisons", lambda _: [compared(*one) for one in family])
+    report = Report(SimpleNamespace(trial=False))
+    report.said["headline"] = []
+    assert findings.headline(report).startswith(words)
+
+
+def run(core: str, losses: list[float], seconds: float) -> SimpleNamespace:
+    """A training run of 10 steps, validated after each second one."""
+    return SimpleNamespace(
+        name=core, identity={"config": {"model": {"core": core}, "steps": 10}},
+        result={"cpu_seconds": [60 * seconds] * 10, "validation": [{"step": 2 * i + 2, "loss": loss} for i, loss in enumerate(losses)]})
+
+
+def test_cores_are_compared_at_equal_steps_and_at_equal_time(monkeypatch):
+    report = Report(None)
+    report.speech["headline"] = [run("transformer", [5, 4, 3.0, 2, 1], 1), run("mamba", [4, 3, 2.5, 2, 1], 2),
+                                 run("mamba_conv", [4, np.nan, 2, 1, 1], 1), run("pointwise", [9, 9, 9, 9, 9], 1)]
+    found = findings.learning(report)
+    # at step 6, before any cools down: 3.0 and 2.5; after the transformer's 6 minutes, 3 of the steps of Mamba: 3.5
+    assert "validation loss Transformer 3.00, Mamba 2.50 at equal steps, Transformer 3.00, Mamba 3.50 after equal time" in found.said
+    assert found.line.startswith("Mamba learns most per step, Transformer most per processor minute; cores are 0.50 apart")
+    assert found.why.endswith("Left out, since a run of it diverged: Mamba + convolution.")
+
+
+def test_words_are_joined():
+    assert findings.joined(["a"]) == "a" and findings.joined(["a", "b", "c"]) == "a, b and c"
