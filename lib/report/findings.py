@@ -106,7 +106,8 @@ def quality(report: Report) -> Finding | None:
               "predicted; a recogniser that was trained on other sentences counts the phonemes. "
               f"{control}")
     return Finding("quality", line, said, reason, lambda: figures.by_core(samples, "phoneme_error_predicted", errors, bound), (
-        ("Sentences never heard: mean and 95 % interval for new seeds and sentences", lambda: speech.headline_table(report)),
+        (f"Sentences never heard: mean and 95 % interval for new seeds and sentences, judged by {report.recogniser.name}",
+         lambda: speech.headline_table(report)),
         ("What is counted beside the phoneme error", lambda: counted.counted_table(report)),
         ("The hard list, by what makes it hard", lambda: counted.hard_table(report)),
         ("Greedy, and with tokens drawn", lambda: counted.drawn_table(report))),
