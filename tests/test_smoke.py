@@ -71,7 +71,7 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     assert all((folder / f"{name}.svg").exists() for name in ("answer", "quality", "length", "cost_and_quality", "against_layers"))
     html = (folder / "report.html").read_text()
     for words in ("Phoneme error on sentences never heard", "a trial of the pipeline gives no verdict", "an untrained model",
-                  "recogniser/", "these parts were not run: budget, time, sizes"):
+                  "recogniser/", "these parts were not run: budget, time, cores, sizes"):
         assert words in html, words
     before = {p: p.stat().st_mtime for p in (workspace / "data" / "runs").rglob("record.json")}
     assert run_smoke(workspace, "--only", "02", "04", "-p", "phrases", "60").returncode == 0
