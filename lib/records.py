@@ -179,12 +179,18 @@ def note(study: str, role: str, runs: list[Record]) -> None:
 def noted(study: str) -> dict[str, list[Record]]:
     """The runs of a study's manifest by role, those of the published one where it is named "reference"; none where there is no
     manifest."""
-    return {role: [load((found(name) or (REFERENCE if study == REFERENCE.parent.name else runs_root()) / name) / "record.json")
-                   for name in names] for role, names in _manifest(study).items()}
+    _, runs = _places(study)
+    return {role: [load((found(name) or runs / name) / "record.json") for name in names]
+            for role, names in _manifest(study).items()}
+
+
+def _places(study: str) -> tuple[Path, Path]:
+    """The folder that a study's manifest is in, and the one of its runs."""
+    return (REFERENCE.parent, REFERENCE) if study == REFERENCE.parent.name else (figures_root(study), runs_root())
 
 
 def _manifest(study: str) -> dict[str, list[str]]:
-    path = (REFERENCE.parent if study == REFERENCE.parent.name else figures_root(study)) / "manifest.json"
+    path = _places(study)[0] / "manifest.json"
     try:
         manifest = json.loads(path.read_bytes())
         if not all(isinstance(name, str) for names in dict(manifest).values() for name in list(names)):

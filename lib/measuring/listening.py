@@ -1,11 +1,12 @@
 """The listening run that every sound of a memorised clip in the report comes from."""
 import time
 
+import numpy as np
 from safetensors.numpy import save
 
 from .. import records
 from ..config import TrainConfig, described, restored
-from ..data.audio import flac
+from ..data.audio import flac, read_flac
 from ..data.corpus import Corpus
 from ..data.tokens import Tokens
 from ..files import file_name
@@ -47,3 +48,8 @@ def listen(run: records.Record, tokens: list[Tokens], corpus: Corpus, frames: in
 def sound_file(sentence: str) -> str:
     """Name of the sound of a sentence in a listening run; ids of a user's corpus are data, not paths."""
     return file_name(sentence) + ".flac"
+
+
+def sound(run: records.Record, sentence: str) -> np.ndarray:
+    """Audio (samples,) at 24 kHz of a sentence in a run that keeps it."""
+    return read_flac(run.file(sound_file(sentence)).read_bytes())

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..config import CONDITIONING, PRIMARY
+from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
-from ..measuring.listening import sound_file
+from ..measuring.listening import sound, sound_file
 from ..metrics.stats import crossings
 from . import counted, figures, prose, speech, tables, why
 from .claims import (
@@ -122,18 +122,16 @@ def _bound(report: Report) -> float | None:
 
 def told(report: Report) -> Finding | None:
     """What a frame is told of the text, against the core."""
-    means = speech.strength_means(report).dropna(axis=1)        # of cores that were told all of it
+    means = speech.strength_means(report)
     if min(means.shape) < 2:
         return None
-    between, least, most = means.max(axis=1) - means.min(axis=1), means.mean(axis=1).idxmin(), means.mean(axis=1).idxmax()
-    gained = means.loc[most] - means.loc[least]
-    more = gained.min() > between.max()
-    said = (f"What a frame is told of the text matters {'more than' if more else 'beside'} the core: told the same, cores are at "
-            f"most {between.max():.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
+    between, _, _, gained = speech.strength_spread(means)
+    matters = "more than" if gained.min() > between else "beside"
+    said = (f"What a frame is told of the text matters {matters} the core: told the same, cores are at "
+            f"most {between:.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
             f"{gained.max():.0f} points.")
-    reason = "; ".join(f"{c}: {CONDITIONING[c]}" for c in means.index) + "."
-    line = (f"What a frame is told matters {'more than' if more else 'beside'} the core: {gained.mean():.0f} points against "
-            f"{between.max():.0f}.")
+    reason = f"{'; '.join(speech.strength_notes(report))}."
+    line = f"What a frame is told matters {matters} the core: {gained.mean():.0f} points against {between:.0f}."
     return Finding("told", line, said, reason, lambda: speech.against_strength(report),
                    (("One thing other than in the comparison itself", lambda: speech.around(report)),
                     ("The text before the audio", lambda: why.prefixed(report))), tuple(speech.strength_answer(report)))
@@ -141,11 +139,11 @@ def told(report: Report) -> Finding | None:
 
 def length(report: Report) -> Finding | None:
     """Texts longer than anything in training, in the ways of saying them."""
-    table = speech.long_texts(report)
-    if table.empty:
+    texts = speech.long_texts(report)
+    if texts.empty:
         return None
-    seconds = table.seconds.max()
-    means = table[table.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
+    seconds = texts.seconds.max()
+    means = texts[texts.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
     best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
     fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
     errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong ({way})" for core, way in best.items())
@@ -202,14 +200,15 @@ def cost(report: Report) -> Finding | None:
     reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
               f"does not. Random codes, batch 1, {device(report.lengths)}, no test: another day may give other times. "
               + prose.implementations(report.bench, other, "transformer", report.study.matched))
-    numbers = [("Milliseconds against length", lambda: tables.lengths(report.lengths)),
-               ("Memory and decoding state against length", lambda: tables.memory(report.memory_lengths))]
+    numbers = [("Milliseconds against length", lambda: tables.lengths(report.lengths))]
+    if report.memory_lengths:
+        numbers.append(("Memory and decoding state against length", lambda: tables.memory(report.memory_lengths)))
     if report.steps_matched:
         numbers.append(("One training step and decoding, equal parameters", lambda: tables.step_times(report.steps_matched)))
     notes = (*prose.crossovers(report.lengths), *(c.sentence for c in (prose.matched(report) if report.steps_matched else ())))
     return Finding("cost", f"{', '.join(short) or words[0]}.", said, reason,
                    lambda: figures.against_length(report.lengths, report.memory_lengths),
-                   tuple(numbers[:1 if not report.memory_lengths else None]), notes)
+                   tuple(numbers), notes)
 
 
 def learning(report: Report) -> Finding | None:
@@ -247,8 +246,8 @@ def learning(report: Report) -> Finding | None:
 
 def state(report: Report) -> Finding | None:
     """Quality against what decoding has to keep."""
-    table = why.rows(report, "states")
-    spread = {core: mine.error.max() - mine.error.min() for core, mine in table.groupby("core", sort=False) if len(mine) > 1}
+    runs = why.rows(report, "states")
+    spread = {core: mine.error.max() - mine.error.min() for core, mine in runs.groupby("core", sort=False) if len(mine) > 1}
     if not spread:
         return None
     moved = joined(f"{100 * x:.1f} points of {named(core)}" for core, x in spread.items())
@@ -351,7 +350,7 @@ def first_sentence(report: Report) -> str:
             and all(sound_file(f"{row['id']}-predicted") in said.files for said in first.values())]
     if not (kept and first):
         return ""
-    sounds = {named(core): speech.sound(said, f"{kept[0]['id']}-predicted") for core, said in first.items() if core in PRIMARY}
+    sounds = {named(core): sound(said, f"{kept[0]['id']}-predicted") for core, said in first.items() if core in PRIMARY}
     return f"<p>{escape(kept[0]['text'])}</p>{players(sounds, kept[0]['text'])}"
 
 

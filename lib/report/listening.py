@@ -8,11 +8,10 @@ import numpy as np
 from IPython.display import HTML, display
 from safetensors.numpy import load
 
-from ..data.audio import read_flac
 from ..data.corpus import Clip, Corpus
 from ..data.tokens import Tokens
 from ..files import file_name
-from ..measuring.listening import CODES, sound_file
+from ..measuring.listening import CODES, sound, sound_file
 from ..speaking.speaker import read_checkpoint
 from . import figures
 from .html import audio
@@ -27,7 +26,7 @@ def waves(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> dict[st
     for core, regime, runs in report.regimes():
         heard = report.heard.get(runs[0].name)
         if heard and sound_file(clip.id) in heard.files:
-            named[_name(core, regime)] = read_flac(heard.file(sound_file(clip.id)).read_bytes())
+            named[_name(core, regime)] = sound(heard, clip.id)
     return named
 
 

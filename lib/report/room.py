@@ -20,13 +20,13 @@ from scipy.signal import resample_poly
 from ..data.audio import SAMPLE_RATE
 from ..data.phrases import spoken
 from ..data.speech import Utterance, synthesise
-from ..measuring.listening import sound_file
+from ..measuring.listening import sound, sound_file
 from ..metrics.speech import alignment, log_mel
 from ..records import Record, digest
 from .claims import named
 from .html import audio, fold
 from .results import Report
-from .speech import first_seeds, sound
+from .speech import first_seeds
 
 REFERENCE, CODEC = "the speech itself", "after the codec"       # the first takes of a line
 ANCHOR = "3.5 kHz anchor"       # a sound of MUSHRA that the browser makes of the first

@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ..config import CONDITIONING, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, restored
-from ..data.audio import read_flac
 from ..data.codec import FRAME_RATE
-from ..measuring.listening import sound_file
 from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
 from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, tabled, typical
@@ -355,7 +353,15 @@ def strength_means(report: Report) -> pd.DataFrame:
     shown = _strengths(report)
     shown = shown[shown.durations != "predicted"]
     means = 100 * shown.groupby(["conditioning", "core"]).error.mean().unstack()
-    return means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+    means = means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
+    return means.dropna(axis=1)         # of cores that were told all of it
+
+
+def strength_spread(means: pd.DataFrame) -> tuple[float, str, str, pd.Series]:
+    """How many points cores are apart at most, told the same; what they are told where they err least and most; and by how many
+    points each core errs less by the first than by the second."""
+    least, most = means.mean(axis=1).idxmin(), means.mean(axis=1).idxmax()
+    return (means.max(axis=1) - means.min(axis=1)).max(), least, most, means.loc[most] - means.loc[least]
 
 
 def strength_answer(report: Report) -> list[str]:
@@ -365,13 +371,12 @@ def strength_answer(report: Report) -> list[str]:
     if min(means.shape) < 2:
         return []
     told = [f"{c} {row.min():.1f} to {row.max():.1f} %" for c, row in means.iterrows()]
-    between, least, most = means.max(axis=1) - means.min(axis=1), means.mean(axis=1).idxmin(), means.mean(axis=1).idxmax()
-    more = means.loc[most] - means.loc[least]
+    between, least, most, fewer = strength_spread(means)
     control = 100 * shown[(shown.core == "pointwise") & (shown.conditioning == least)].error.mean()
     alone = f", and the control, pointwise, which mixes no frames, is at {control:.1f} %" if np.isfinite(control) else ""
     return [f"How much does it matter what a frame is told of the text? Phoneme error with given durations, from the best core to "
             f"the worst: {', '.join(told)} ({shown.steps.max():,} steps, {shown.seed.nunique()} seeds). Told the same, cores are at "
-            f"most {between.max():.1f} points apart; told {least} in place of {most}, each has {more.min():.0f} to {more.max():.0f} "
+            f"most {between:.1f} points apart; told {least} in place of {most}, each has {fewer.min():.0f} to {fewer.max():.0f} "
             f"points fewer errors{alone}."]
 
 
@@ -548,7 +553,3 @@ def first_seeds(report: Report) -> dict[str, Record]:
     for said in report.said.get("headline", []):
         first.setdefault(said.result["config"]["model"]["core"], said)
     return first
-
-
-def sound(run: Record, name: str) -> np.ndarray:
-    return read_flac(run.file(sound_file(name)).read_bytes())
