@@ -211,7 +211,7 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
         raise ValueError(f"no {unknown[0]!r} in a recipe: choose from {', '.join(RECIPE)}")
     modern, shape, width = size != "seed", shapes[size], SIZES[size].width
     if recipe and not modern:
-        raise ValueError("the size seed is as the seed had it: take a matched size for a recipe")
+        raise ValueError("the size seed is as the original report had it: take a matched size for a recipe")
     if state is not None and state not in shape.channels:
         raise ValueError(f"the core {name} has no state of {state} at size {size}: "
                          f"choose {' or '.join(map(str, shape.channels)) or 'a core with Mamba'}")

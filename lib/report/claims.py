@@ -1,6 +1,7 @@
 """The claims of the original report, the rules that judge them by what was measured, and the computed verdict."""
 import ast
 import operator
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import WIDTHS
 from ..metrics.stats import (
     Estimate,
     Interval,
@@ -27,13 +29,19 @@ VERDICTS = (REPRODUCED, BY_CONSTRUCTION, NOT_REPRODUCED, CONTRADICTS, NOT_COMPAR
 CORES = ("transformer", "mamba_conv", "mamba")
 NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mamba": "Mamba", "mamba2": "Mamba-2",
          "interleaved": "Mamba with attention", "conv": "convolution", "transformer_conv": "Transformer + convolution",
-         "pointwise": "control"}
+         "pointwise": "control",
+         **{core: f"Mamba + convolutions {' and '.join(map(str, wide))}" for core, wide in WIDTHS.items() if len(wide) > 1}}
 
 
 def named(core: str) -> str:
     """A core as sentences and figures name it; and the way in which it says long texts: "Mamba (carried)"."""
     name, space, way = core.partition(" ")
     return NAMES.get(name, name) + space + way
+
+
+def sized(text: str) -> str:
+    """A size as the page names it: "3M" for "matched-3m", "size original" for "size seed"."""
+    return re.sub(r"\bsize seed\b", "size original", re.sub(r"\bmatched-(\d+)m\b", r"\1M", text))
 
 
 @dataclass(frozen=True)

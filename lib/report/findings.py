@@ -111,7 +111,8 @@ def quality(report: Report) -> Finding | None:
         ("What is counted beside the phoneme error", lambda: counted.counted_table(report)),
         ("The hard list, by what makes it hard", lambda: counted.hard_table(report)),
         ("Greedy, and with tokens drawn", lambda: counted.drawn_table(report))),
-        (*speech.answer(report), *(c.sentence for c in found + speech.gate(report)), *speech.simulated(report)))
+        (speech.protocol(report), *(c.sentence for c in found + speech.gate(report)), *filter(None, [speech.price(report)]),
+         *speech.simulated(report)))
 
 
 def _bound(report: Report) -> float | None:

@@ -1,22 +1,22 @@
 """The sounds of a sentence side by side: ground truth, codec, and every core in every regime."""
-from collections.abc import Callable
 from html import escape
-from pathlib import Path
 
-import ipywidgets as widgets
 import numpy as np
-from IPython.display import HTML, display
+from pyloudnorm import Meter
 from safetensors.numpy import load
+from scipy.signal import resample_poly
 
+from ..data.audio import SAMPLE_RATE
 from ..data.corpus import Clip, Corpus
 from ..data.tokens import Tokens
 from ..files import file_name
 from ..measuring.listening import CODES, sound, sound_file
-from ..speaking.speaker import read_checkpoint
 from . import figures
 from .html import audio
 from .prose import heading
 from .results import Report
+
+LOUDNESS, PEAK = -23.0, -1.0    # LUFS that sounds are brought to (EBU R 128), dB of full scale that none may pass
 
 
 def waves(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> dict[str, np.ndarray]:
@@ -26,7 +26,7 @@ def waves(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> dict[st
     for core, regime, runs in report.regimes():
         heard = report.heard.get(runs[0].name)
         if heard and sound_file(clip.id) in heard.files:
-            named[_name(core, regime)] = sound(heard, clip.id)
+            named[of_regime(core, regime)] = sound(heard, clip.id)
     return named
 
 
@@ -37,11 +37,11 @@ def codes(report: Report, clip: Clip, tokens: Tokens) -> dict[str, np.ndarray]:
         heard = report.heard.get(runs[0].name)
         said = load(heard.file(CODES).read_bytes()) if heard else {}
         if file_name(clip.id) in said:
-            named[_name(core, regime)] = said[file_name(clip.id)]
+            named[of_regime(core, regime)] = said[file_name(clip.id)]
     return named
 
 
-def _name(core: str, regime: str) -> str:
+def of_regime(core: str, regime: str) -> str:
     return core if regime == "causal" else f"{core}, {regime.replace('_', ' ')}"
 
 
@@ -62,73 +62,21 @@ def memorised(report: Report, corpus: Corpus) -> str:
     return (f"<p>No sound here: {escape(corpus.silent)}.</p>" if corpus.silent else "") + "".join(said)
 
 
+def equally_loud(sounds: list[np.ndarray]) -> list[np.ndarray]:
+    """Sounds (samples,) at 24 kHz brought to one loudness (ITU-R BS.1770): to LOUDNESS, or as near to it as lets the true peak
+    of none pass PEAK. Less than a block of 0.4 s is measured as if it went on; silence stays silent."""
+    meter, block = Meter(SAMPLE_RATE), int(0.4 * SAMPLE_RATE)
+    with np.errstate(divide="ignore"):
+        loud = np.array([meter.integrated_loudness(np.resize(x, max(len(x), block)).astype(float)) for x in sounds])
+        peaks = np.array([20 * np.log10(np.abs(resample_poly(x, 4, 1)).max()) for x in sounds])
+    heard, gains = np.isfinite(loud), np.ones(len(sounds))
+    target = min([LOUDNESS, *(PEAK + loud[heard] - peaks[heard])])
+    gains[heard] = 10 ** ((target - loud[heard]) / 20)
+    return [(gain * x).astype(np.float32) for gain, x in zip(gains, sounds)]
+
+
 def players(sounds: dict[str, np.ndarray], text: str) -> str:
-    """A labelled player for each sound, as HTML."""
+    """A labelled player for each sound, all equally loud, as HTML."""
     cells = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{audio(wave, f'{name}: {text}')}</figure>"
-                    for name, wave in sounds.items())
+                    for name, wave in zip(sounds, equally_loud(list(sounds.values()))))
     return f'<div class="players">{cells}</div>'
-
-
-def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Corpus) -> widgets.Widget:
-    """Choose a sentence, a core and a regime; see and hear it beside the ground truth and the codec's round trip."""
-    sentence = widgets.Dropdown(options=[(c.text, i) for i, c in enumerate(clips)], description="sentence")
-    core = widgets.Dropdown(options=list(dict.fromkeys(core for core, _, _ in report.regimes())), description="core")
-    regime = widgets.Dropdown(options=["causal", "as reported"], description="regime")
-    controls, output = (sentence, core, regime), widgets.Output()
-
-    def chosen() -> tuple:
-        clip = clips[sentence.value]
-        everything = waves(report, clip, tokens[sentence.value], corpus)
-        name = _name(core.value, regime.value)
-        if name not in everything:
-            raise ValueError(f"{core.value} did not say this in the regime {regime.value}")
-        sounds = {k: everything[k] for k in ("speech", "codec", name) if k in everything}
-        return figures.picture(figures.sounds(sounds, clip.text)), HTML(players(sounds, clip.text))
-
-    for control in controls:
-        control.observe(lambda _: _answer(output, controls, "drawing …", chosen), "value")
-    _answer(output, controls, "drawing …", chosen)
-    return widgets.VBox([*controls, output])
-
-
-def _answer(output: widgets.Output, controls: tuple[widgets.Widget, ...], waiting: str, work: Callable[[], tuple]) -> None:
-    """Show what `work` gives, or in one line what it raises; until then the controls are disabled, and a button among them
-    and the output say what is waited for."""
-    labels = {control: control.description for control in controls if isinstance(control, widgets.Button)}
-    for control in controls:
-        control.disabled = True
-    for button in labels:
-        button.description = waiting
-    output.clear_output()
-    with output:
-        print(waiting)
-    try:
-        shown = work()
-    except (Exception, KeyboardInterrupt) as error:
-        words = str(error).split()
-        if not (words and isinstance(error, ValueError)):               # whose words say enough
-            words.insert(0, type(error).__name__)
-        shown = (HTML(f"<p>{escape(' '.join(words))}</p>"),)
-    finally:
-        for control in controls:
-            control.disabled = False
-        for button, label in labels.items():
-            button.description = label
-    output.clear_output(wait=True)
-    with output:
-        display(*shown)
-
-
-def text_box(files: dict[str, Path]) -> widgets.Widget:
-    """Type a sentence, choose a core among the checkpoints, hear it."""
-    if not files:
-        return widgets.Label("No core can speak yet: run the study of speech first (make report STUDY=standard).")
-    text = widgets.Text(value="Dzień dobry, mówi sieć neuronowa.", description="say", layout={"width": "60%"})
-    core = widgets.Dropdown(options=list(files), description="core")
-    button, output = widgets.Button(description="Speak"), widgets.Output()
-
-    def said() -> tuple:
-        return (HTML(players({core.value: read_checkpoint(files[core.value]).say(text.value)}, text.value)),)
-
-    button.on_click(lambda _: _answer(output, (text, core, button), "speaking …", said))
-    return widgets.VBox([widgets.HBox([text, core, button]), output])

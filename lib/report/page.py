@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 
 from ..files import write_atomic
 from ..records import found
+from .claims import named, sized
 
 TEMPLATE = Path(__file__).parent / "template"
 SHOWN = {"text/plain", "text/html", "image/png", "image/svg+xml"}   # what an output of a notebook may be, the tags of its HTML:
@@ -25,6 +26,7 @@ SHAPE = re.compile("</?(?:clipPath|defs|g|image|path|pattern|rect|svg|text|tspan
                    r' (?:clip-path|fill|style)="(?:[\w #%.,:;-]|url\(#\w+\))*"|'
                    r' xlink:href="(?:#\w+|data:image/png;base64,[A-Za-z0-9+/=\s]*)")*/?>')
 RUN = re.compile("([a-z_]+/[0-9a-f]{12})")      # how a run record is named
+NAME = re.compile(r"(?<![\w./\"'-])(?:transformer|mamba)\w*(?![\w./\"'-])|\bmatched-\d+m\b|\bsize seed\b")   # of a core or a size
 RECORD = re.compile(rf'href="[^"]*?{RUN.pattern}/record\.json"')    # and linked to
 
 
@@ -42,6 +44,7 @@ def export(notebook: Path, out: Path) -> Path:
         page.title.string = page.h1.get_text()
     _place_figures(page)
     _fill_contents(page)
+    _name(page)
     _link_runs(page, out.parent)
     for element in page.select("[src], link[href]"):
         address = element.get("src") or element.get("href")
@@ -94,6 +97,18 @@ def _fill_contents(page: BeautifulSoup) -> None:
         link = page.new_tag("a", href=f"#{heading['id']}")
         link.string = heading.get_text()
         page.nav.details.append(link)
+
+
+def _name(page: BeautifulSoup) -> None:
+    """Cores and sizes by the names that a reader knows them by; code keeps its own."""
+    for text in page.main.find_all(string=True):
+        if text.find_parent(["code", "pre", "script", "style"]):
+            continue
+        words = NAME.sub(lambda name: sized(named(name[0])), text)
+        if text.parent.name in ("td", "th"):        # of nothing else
+            words = "original" if (text.parent.name, text) == ("td", "seed") else named(words)
+        if words != text:
+            text.replace_with(words)
 
 
 def _link_runs(page: BeautifulSoup, folder: Path) -> None:

@@ -77,13 +77,12 @@ def leak_sentences(report: Report) -> list[str]:
     return out
 
 
-def crossovers(run: Record, cores: Sequence[str] = ()) -> list[str]:
+def crossovers(run: Record) -> list[str]:
     """For each pair of cores the length at which the faster one changes for the last time, with its range over
     processes."""
-    cores = [core for core in swept(run)[0] if core in cores or not cores]
     return [f"{noun}, {a} against {b}: {_crossover(a, b, curve(run, a, part), curve(run, b, part))}."
             for part, noun in (("step_ms", "Training step"), ("decode_ms", "Decoding of one frame"))
-            for a, b in combinations(cores, 2)]
+            for a, b in combinations(swept(run)[0], 2)]
 
 
 def _crossover(a: str, b: str, ours: dict[int, list[float]], theirs: dict[int, list[float]]) -> str:

@@ -13,9 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from pyloudnorm import Meter
 from scipy import stats
-from scipy.signal import resample_poly
 
 from ..data.audio import SAMPLE_RATE
 from ..data.phrases import spoken
@@ -25,12 +23,12 @@ from ..metrics.speech import alignment, log_mel
 from ..records import Record, digest
 from .claims import named
 from .html import audio, fold
+from .listening import equally_loud
 from .results import Report
 from .speech import first_seeds
 
 REFERENCE, CODEC = "the speech itself", "after the codec"       # the first takes of a line
 ANCHOR = "3.5 kHz anchor"       # a sound of MUSHRA that the browser makes of the first
-LOUDNESS, PEAK = -23.0, -1.0    # LUFS that takes are brought to (EBU R 128), dB of full scale that none may pass
 RANGE, LEVELS = 72, 18          # dB of a spectrogram, and the steps that they are drawn in
 OPEN = 4                        # lines that are not folded
 TEMPLATE = Path(__file__).parent / "template"
@@ -90,19 +88,6 @@ def _phonemes(texts: Iterable[str], voice: str) -> list[list[str]]:
 def key(lines: list[Line]) -> str:
     """What a blind test of these lines is known by: its sentences, and the runs behind its takes."""
     return digest([[line.id, [[take.label, take.record] for take in line.takes]] for line in lines])[:12]
-
-
-def equally_loud(sounds: list[np.ndarray]) -> list[np.ndarray]:
-    """Sounds (samples,) at 24 kHz brought to one loudness (ITU-R BS.1770): to LOUDNESS, or as near to it as lets the true peak
-    of none pass PEAK. Less than a block of 0.4 s is measured as if it went on; silence stays silent."""
-    meter, block = Meter(SAMPLE_RATE), int(0.4 * SAMPLE_RATE)
-    with np.errstate(divide="ignore"):
-        loud = np.array([meter.integrated_loudness(np.resize(x, max(len(x), block)).astype(float)) for x in sounds])
-        peaks = np.array([20 * np.log10(np.abs(resample_poly(x, 4, 1)).max()) for x in sounds])
-    heard, gains = np.isfinite(loud), np.ones(len(sounds))
-    target = min([LOUDNESS, *(PEAK + loud[heard] - peaks[heard])])
-    gains[heard] = 10 ** ((target - loud[heard]) / 20)
-    return [(gain * x).astype(np.float32) for gain, x in zip(gains, sounds)]
 
 
 def room(lines: list[Line]) -> str:

@@ -159,48 +159,6 @@ def long_comparisons(report: Report) -> list[Comparison]:
     return compare(samples, pairs, ("phoneme_error_long",), scope(report), report.study.trial)
 
 
-def long_answer(report: Report) -> list[str]:
-    """What long texts showed, in a sentence; none where no text was said in every way."""
-    samples = long_results(report)
-    if not samples:
-        return []
-    against = "; ".join(f"{c.a} against {c.b}: {brief(c)}" for c in long_comparisons(report) if c.a.startswith("mamba_conv "))
-    return [f"Phoneme error on texts of {max(report.study.spoken_seconds)} seconds, where training heard at most 4, each core in "
-            f"the way of saying them that was best on other texts: {_means(samples, 'phoneme_error_long')}."
-            + (f" {against}." if against else "")]
-
-
-def answer(report: Report) -> list[str]:
-    """What the study found, in sentences: the control first, since without it the others say nothing."""
-    if "headline" not in report.said:
-        return []
-    samples = results(report)
-    words = [protocol(report)]
-    for metric, what in (("phoneme_error_given", "with given durations"), ("phoneme_error_predicted", "with predicted ones")):
-        words.append(f"Phoneme error on sentences never heard, {what}: {_means(samples, metric)}.")
-    if report.study.trial:
-        return words
-    words.append(f"Does the task need a core? {gate_words(report)}")
-    found = comparisons(report)
-    pairs = list(dict.fromkeys((c.a, c.b) for c in found))
-    heard, absent = ([core for core in PRIMARY if any(core in pair for pair in pairs) is there] for there in (True, False))
-    words.append("Which core is better? " + (
-        f"The primary family, named beforehand, pairwise: {', '.join(heard)}{' (not heard: ' * bool(absent)}{', '.join(absent)}"
-        f"{')' * bool(absent)}, with equal parameters ({scope(report)}; 95 % intervals for new seeds and, of phoneme errors, new "
-        "sentences)." if pairs else "Nothing is compared."))
-    words += [f"{a} against {b}: {'; '.join(brief(c) for c in found if (c.a, c.b) == (a, b))}."
-              + (_price(report) if (a, b) == ("mamba_conv", "transformer") else "") for a, b in pairs]
-    words += strength_answer(report) + long_answer(report)
-    if "widths" in report.said:
-        words.append(f"Does a convolution beside Mamba help? {_widths(report)}")
-    return words
-
-
-def _means(samples: Results, metric: str) -> str:
-    return ", ".join(f"{core} {_percent(typical(metric, of_core))}"
-                     for (core, name), of_core in samples.items() if name == metric) or "not measured"
-
-
 def gate_words(report: Report) -> str:
     """Whether every core beats the control, without which the task says nothing about cores."""
     found, words = gate(report), []
@@ -229,8 +187,9 @@ def simulated(report: Report, studies: int = 100) -> list[str]:
             f"studies that draw seeds and sentences anew, with the variances measured between each two cores."] if shares else []
 
 
-def _price(report: Report) -> str:
-    """What the hybrid costs beside the transformer: the very models whose quality is compared, and their very runs."""
+def price(report: Report) -> str:
+    """What the hybrid costs beside the transformer: the very models whose quality is compared, and their very runs; nothing
+    where that was not measured, or in a trial."""
     trained = runs(report)
     trained = trained[trained.part == "headline"].drop_duplicates("run")
     samples: Results = {}
@@ -241,11 +200,11 @@ def _price(report: Report) -> str:
     if timed and models <= {restored(ModelConfig, described) for described in timed.identity["configs"]}:
         samples |= step_samples(timed)
         price += f" and one utterance of {report.study.frames} frames on {device(timed)}"
-    found = headline(samples, metrics=("speech_cpu_min", "step_ms", "decode_ms"), trial=report.study.trial)
+    found = headline(samples, metrics=("speech_cpu_min", "step_ms", "decode_ms"))
     found = [c for c in found if c.interval is not None]
-    if not found:
+    if not found or report.study.trial:
         return ""
-    return (f" {price}: {'; '.join(map(brief, found))}. "
+    return (f"{price}: {'; '.join(map(brief, found))}. "
             + implementations(report.bench, found[0].a, found[0].b, trained["size"].iloc[0]))
 
 
@@ -279,7 +238,7 @@ def headline_table(report: Report) -> pd.DataFrame:
                                       ("loss", "held-out loss", 3), ("accuracy", "held-out accuracy", 3)):
             row[label] = f"{given[column].mean():.{digits}f}"
         out.append({**row, "learning rate": f"{given.rate.iloc[0]:g}", "ended by itself": f"{given.ended.mean():.0%}",
-                    "training, CPU min": f"{given.cpu_s.mean() / 60:.1f}"})
+                    "training, CPU min": f"{given.cpu_s.mean() / 60:.1f}", "runs": ", ".join(given.said)})
     bounds = pd.DataFrame(report.bounds.result["rows"] if report.bounds else [],
                           columns=["what", "errors", "phonemes", "mcd_db", "f0_cents"])
     for name, rows in bounds.groupby("what", sort=False):
@@ -513,22 +472,6 @@ def width_comparisons(report: Report) -> list[Comparison]:
     pairs = [(core, "mamba") for core in WIDTHS if core != "mamba"]
     return compare(results(report, "widths"), pairs, ("phoneme_error_given", "held_out_loss"), scope(report, "widths"),
                    report.study.trial)
-
-
-def _widths(report: Report) -> str:
-    """The comparisons of widths in a sentence."""
-    found, words = [c for c in width_comparisons(report) if c.interval is not None], []
-    if not found:
-        return "No width was measured beside Mamba without any."
-    for metric in dict.fromkeys(c.metric for c in found):
-        mine = [c for c in found if c.metric == metric]
-        better, worse, equal = (sum(test(c) for c in mine) for test in (
-            lambda c: c.winner == c.a, lambda c: c.winner == c.b, lambda c: c.outcome == "equal"))
-        best = max(mine, key=lambda c: c.interval.mean)                 # how much less it has
-        words.append(f"{better} are better, {worse} worse, {equal} equal and {len(mine) - better - worse - equal} undecided in "
-                     f"{METRICS[metric].noun} (at best, {best.a}: {brief(best)})")
-    return (f"The hybrid with each of {len({c.a for c in found})} widths against Mamba without any, with equal parameters "
-            f"({scope(report, 'widths')}): {'; '.join(words)}.")
 
 
 def against_width(report: Report) -> Figure:

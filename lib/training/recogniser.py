@@ -61,7 +61,7 @@ def features(audio: np.ndarray) -> np.ndarray:
 
 
 def examples(said: list[str], voice: str, codec: Codec, seed: int) -> tuple[tuple[str, ...], list[Example]]:
-    """The phonemes of some texts, and each text twice: as spoken, and through as many codebooks as the seed has it."""
+    """The phonemes of some texts, and each text twice: as spoken, and through as many codebooks as the study has."""
     random, heard, names = Random(seed), [], []
     bar = progress_bar(len(said), "recogniser, speech", unit="phrase")
     for speech in synthesise(Utterance(text, voice) for text in said):

@@ -543,7 +543,7 @@ def test_a_cache_is_no_larger_than_its_window_and_refuses_what_it_has_no_room_fo
     (dict(size="matched-1m", layers=0), "0 layers of the core transformer: give 1 or more"),
     (dict(size="matched-1m", layers=12), "12 layers of the core transformer have no room at size matched-1m: take fewer"),
     (dict(core="interleaved", size="matched-1m", layers=6), "6 layers of the core interleaved: give 4, 8, 12"),
-    (dict(recipe=("rmsnorm",)), "the size seed is as the seed had it: take a matched size for a recipe"),
+    (dict(recipe=("rmsnorm",)), "the size seed is as the original report had it: take a matched size for a recipe"),
     (dict(core="mamba", size="matched-1m", window=9), "the core mamba has no attention, so no window"),
     (dict(window=0), "a window of 0 frames"),
     (dict(window=9, regime="as_reported"), "a window of 9 frames: .* the regime causal"),

@@ -139,6 +139,8 @@ def test_a_record_opens_and_its_name_copies(tab, report):
     tab.evaluate("document.querySelector('.cited button').click()")
     assert tab.evaluate("navigator.clipboard.readText()") == name
     assert tab.evaluate("document.querySelector('[role=status]').textContent") == f"copied {name}"
+    tab.evaluate("document.querySelector('#times tbody td.number').click()")
+    assert tab.evaluate("navigator.clipboard.readText()") == f"1,398 ms ({name})"
 
 
 @pytest.mark.parametrize("tab", [{"width": width, "dark": dark} for width in (390, 1440) for dark in (False, True)], indirect=True)

@@ -17,7 +17,7 @@ from lib.data.audio import flac
 from lib.data.phrases import spoken
 from lib.data.speech import Utterance, synthesise
 from lib.metrics.speech import alignment, edits
-from lib.report import page, room
+from lib.report import listening, page, room
 from lib.report.results import Report
 from lib.report.room import CODEC, REFERENCE, Line, Take
 
@@ -42,31 +42,31 @@ def line(*heard: str, wanted: str = "k ɔ t") -> Line:
 
 def test_the_takes_of_a_line_are_equally_loud_and_none_is_clipped():
     sounds = [tone(2, 0.01), tone(1, 0.9, 2000), np.clip(3 * tone(3, 1, 100), -1, 1), tone(0.1, 0.3)]
-    out, meter = room.equally_loud(sounds), Meter(24_000)
+    out, meter = listening.equally_loud(sounds), Meter(24_000)
     loud = [meter.integrated_loudness(np.resize(x, max(len(x), 9600)).astype(float)) for x in out]
-    assert loud == pytest.approx([room.LOUDNESS] * 4, abs=0.01)
+    assert loud == pytest.approx([listening.LOUDNESS] * 4, abs=0.01)
     assert [len(x) for x in out] == [len(x) for x in sounds] and {x.dtype for x in out} == {np.dtype(np.float32)}
 
 
 def test_what_would_be_clipped_takes_the_others_down_with_it():
     click = np.zeros(48_000, np.float32)
     click[::8000] = 0.5                     # as loud as the tone it would have a peak far over full scale
-    out, meter = room.equally_loud([click, tone(2, 0.5)]), Meter(24_000)
+    out, meter = listening.equally_loud([click, tone(2, 0.5)]), Meter(24_000)
     loud = [meter.integrated_loudness(x.astype(float)) for x in out]
-    assert loud[0] == pytest.approx(loud[1], abs=0.01) and loud[0] < room.LOUDNESS - 3
-    assert np.abs(out[0]).max() <= 10 ** (room.PEAK / 20) + 1e-6
+    assert loud[0] == pytest.approx(loud[1], abs=0.01) and loud[0] < listening.LOUDNESS - 3
+    assert np.abs(out[0]).max() <= 10 ** (listening.PEAK / 20) + 1e-6
 
 
 def test_silence_stays_silent_and_is_no_measure_for_others():
-    silent, loud = room.equally_loud([np.zeros(100, np.float32), tone(1, 0.2)])
-    assert not silent.any() and Meter(24_000).integrated_loudness(loud.astype(float)) == pytest.approx(room.LOUDNESS, abs=0.01)
-    assert not room.equally_loud([np.zeros(30_000, np.float32)])[0].any()
+    silent, loud = listening.equally_loud([np.zeros(100, np.float32), tone(1, 0.2)])
+    assert not silent.any() and Meter(24_000).integrated_loudness(loud.astype(float)) == pytest.approx(listening.LOUDNESS, abs=0.01)
+    assert not listening.equally_loud([np.zeros(30_000, np.float32)])[0].any()
 
 
 def test_players_hold_what_was_made_equally_loud():
     one = line("", "", "")
     players = shown(one).select("audio")
-    for player, wanted in zip(players, room.equally_loud([take.audio for take in one.takes]), strict=True):
+    for player, wanted in zip(players, listening.equally_loud([take.audio for take in one.takes]), strict=True):
         np.testing.assert_allclose(samples(player), wanted, atol=1 / 32768)
     assert players[0]["aria-label"] == "take 0: kot"
 

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from scipy.stats import binomtest, t
 
 from browser import AXE, Tab, inspect_page, needs_axe, needs_chromium, opened
-from lib.report import listeners, room
+from lib.report import listeners, listening, room
 from lib.report.page import export
 from lib.report.room import ANCHOR, CODEC, REFERENCE, Line, Take
 
@@ -236,7 +236,7 @@ def test_mushra_has_a_hidden_reference_and_an_anchor_and_screens_listeners(tmp_p
             anchors = tab.evaluate("window.rendered.map(one => [...one.getChannelData(0)])")
             assert len(anchors) == number + 1
             reference = next(line for line in LINES if line.id == trial["line"])
-            assert_anchor(np.array(anchors[-1]), room.equally_loud([take.audio for take in reference.takes])[0])
+            assert_anchor(np.array(anchors[-1]), listening.equally_loud([take.audio for take in reference.takes])[0])
             click(tab, ".answers button")
         table = dict(zip(texts(tab, ".test th"), zip(*[iter(texts(tab, ".test td"))] * 2)))
         half = t.ppf(0.975, 2) * 10 / np.sqrt(3)

@@ -54,19 +54,20 @@ def test_the_answer_names_who_is_ahead_and_by_how_much(report):
         "size": "matched-1m", "decoded": 300, "parameters": dict.fromkeys(CORES[:2], 9), "core_parameters": dict.fromkeys(CORES[:2], 5), "processes": [
             {"transformer": {"step_ms": [100 + i], "decode_ms": [2.0]}, "mamba_conv": {"step_ms": [150 + 2 * i], "decode_ms": [1.9]}}
             for i in range(3)]})
-    how, first, second, control, family, hybrid, *others = speech.answer(report)
+    how, control, price = speech.protocol(report), speech.gate_words(report), speech.price(report)
     assert "40 steps of 8 phrases: 9 minutes of one voice heard in training, 0.89 times the pool of 10 minutes;" in how
     assert how.endswith("wrong: 0.5% on 7 sentences of its own, on the 1 that the cores say 1.0%, after the codec 2.0%.")
-    assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in first and "mamba_conv 11.0 %" in first and "23.0 %" in second
-    assert control.startswith("Does the task need a core? In phoneme errors on unseen sentences with predicted durations each of "
+    assert list(speech.headline_table(report)["phoneme error, given durations"])[:2] == [
+        "21.0 % (18.5 to 23.5, n = 3)", "11.0 % (8.5 to 13.5, n = 3)"]
+    assert control.startswith("In phoneme errors on unseen sentences with predicted durations each of "
                               "transformer, mamba_conv, mamba is better than the control, pointwise; the least is transformer: 29")
-    assert "transformer, mamba_conv, mamba (not heard: interleaved)" in family and "0.89 times the pool of 10 minutes, size" in family
-    assert hybrid.startswith("mamba_conv against transformer: 10 points fewer phoneme errors on unseen sentences with predicted "
-                             "durations (7.7 to 12 points; mamba_conv is better); 1.9 % less loss")
-    assert "the training of these runs and one utterance of 300 frames on" in hybrid
-    assert "50 % more time per training step (50 to 51 %; transformer is better)" in hybrid
-    assert "5.0 % less decoding time per frame" in hybrid
-    assert [words.split(":")[0] for words in others] == ["mamba against transformer", "mamba against mamba_conv"]
+    error, loss, *others = speech.comparisons(report)
+    assert error.sentence.startswith("mamba_conv makes 10 points fewer phoneme errors on unseen sentences with predicted durations")
+    assert error.winner == loss.winner == "mamba_conv" and "0.89 times the pool of 10 minutes, size" in error.scope
+    assert "the training of these runs and one utterance of 300 frames on" in price
+    assert "50 % more time per training step (50 to 51 %; transformer is better)" in price
+    assert "5.0 % less decoding time per frame" in price
+    assert [(c.a, c.b) for c in others[::2]] == [("mamba", "transformer"), ("mamba", "mamba_conv")]
 
 
 def test_a_hybrid_that_loses_is_said_to_lose(report):
@@ -75,8 +76,7 @@ def test_a_hybrid_that_loses_is_said_to_lose(report):
         for run in kind["headline"]:
             config = run.identity.get("config") or run.result["config"]
             config["model"]["core"] = swapped.get(config["model"]["core"], config["model"]["core"])
-    hybrid = speech.answer(report)[5]
-    assert hybrid.count("transformer is better") == 2 and "mamba_conv is better" not in hybrid
+    assert [c.winner for c in speech.comparisons(report) if {c.a, c.b} == {"mamba_conv", "transformer"}] == ["transformer"] * 2
 
 
 def test_the_primary_family_is_compared_pairwise_and_cores_that_are_alike_are_undecided(report):
@@ -94,14 +94,14 @@ def test_the_control_is_a_gate_and_no_contestant(report):
     assert {c.winner for c in speech.gate(report)} == {"transformer", "mamba_conv", "mamba"}
     for run in report.speech["headline"][9:]:                               # the control's
         run.result["test"]["loss"] = 5.2 + run.identity["config"]["seed"] / 100
-    control = speech.answer(report)[3]
+    control = speech.gate_words(report)
     assert "In loss on unseen sentences transformer, mamba not shown to be better than the control" in control
     assert control.endswith("there the task says nothing about cores.")
     assert {c.metric for c in speech.comparisons(report)} == {"phoneme_error_predicted"}
     for said in report.said["headline"][9:]:
         for row in said.result["rows"]:
             row["errors"] = 20
-    assert speech.comparisons(report) == [] and speech.answer(report)[4] == "Which core is better? Nothing is compared."
+    assert speech.comparisons(report) == []
     assert not any("said right" in use for use in choice.choice(report)["for"]) and speech.simulated(report) == []
 
 
@@ -116,7 +116,8 @@ def test_intervals_are_for_new_sentences_too(report):
     error, loss = after["phoneme_error_predicted"], after["held_out_loss"]
     assert error.interval.mean == pytest.approx(before["phoneme_error_predicted"].mean) and loss.interval == before["held_out_loss"]
     assert error.interval.low < 0 < before["phoneme_error_predicted"].low and "n = 3 seeds, 4 sentences)" in error.sentence
-    assert "mamba_conv 11.0 % (" in speech.answer(report)[1] and "mamba_conv 11.0 % (9" not in speech.answer(report)[1]
+    mean = speech.headline_table(report)["phoneme error, given durations"][1]
+    assert mean.startswith("11.0 % (") and not mean.startswith("11.0 % (9")
     held, = speech.simulated(report)
     assert held.startswith("Of the 95 % intervals of phoneme errors, ") and "in 300 simulated studies" in held
 
@@ -145,24 +146,22 @@ def test_how_much_a_frame_is_told_is_a_headline(report):
     said, = speech.strength_answer(report)
     assert "word 11.0 to 21.0 %, neighbours 3.0 to 4.0 % (40 steps, 2 seeds)" in said
     assert "cores are at most 10.0 points apart; told neighbours in place of word, each has 8 to 17 points fewer errors" in said
-    assert said.endswith("and the control, pointwise, which mixes no frames, is at 5.0 %.") and said in speech.answer(report)
+    assert said.endswith("and the control, pointwise, which mixes no frames, is at 5.0 %.")
 
 
 def test_one_seed_gives_numbers_and_no_verdict(report):
     for kind in (report.speech, report.said):
         kind["headline"] = kind["headline"][::3]
     assert {c.outcome for c in speech.comparisons(report)} == {"no verdict"}
-    words = speech.answer(report)
-    assert "20.0 % (one seed)" in words[1] and words[3].startswith("Does the task need a core? Not tested")
-    assert "predicted durations (one seed gives no verdict)" in words[5]
+    assert speech.headline_table(report)["phoneme error, given durations"][0] == "20.0 % (one seed)"
+    assert speech.gate_words(report).startswith("Not tested") and "one seed gives no verdict" in speech.comparisons(report)[0].sentence
     assert choice.choice(report)["take"][0].startswith("undecided between")
 
 
 def test_a_trial_says_what_was_heard_and_who_is_ahead_of_nobody(report):
     say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.5, 0.41, 0.44]})
     report.study = replace(report.study, trial=True)
-    how, given, predicted = speech.answer(report)
-    assert "transformer 21.0 % (18.5 to 23.5, n = 3)" in given and "mamba_conv 13.0 %" in predicted
+    assert speech.price(report) == ""
     found = speech.comparisons(report) + speech.long_comparisons(report)
     assert len(found) == 7 and {(c.outcome, c.winner) for c in found} == {("no verdict", None)}
     assert found[0].sentence.startswith("mamba_conv makes 10 points fewer") and found[0].sentence.endswith(
@@ -176,10 +175,9 @@ def test_one_core_is_reported_alone(report, core):
         kind["headline"] = kind["headline"][3 * CORES.index(core):][:3]
     say_long(report, {core: [0.9, 0.8, 0.85]})
     assert speech.comparisons(report) == [] and speech.long_comparisons(report) == []
-    _, given, _, control, family, longer = speech.answer(report)
-    assert f"{core} " in given and given.count("n = 3") == 1
-    assert (f"{core} (restarted) 55.0 % (" if core == "transformer" else f"{core} (carried) 85.0 % (") in longer
-    assert control.startswith("Does the task need a core? Not tested: ") and family == "Which core is better? Nothing is compared."
+    (said, _), = speech.long_results(report)
+    assert said == f"{core} ({'restarted' if core == 'transformer' else 'carried'})"
+    assert speech.gate_words(report).startswith("Not tested: ") and speech.price(report) == ""
     assert list(speech.headline_table(report).core)[:2] == [core, "the speech itself"]
     for figure in (speech.curves(report), speech.cost_and_quality(report), speech.against_seconds(report)):
         figures.picture(figure)
@@ -198,7 +196,7 @@ def test_what_is_there_of_a_study_that_was_stopped_is_reported(report):
     assert list(speech.headline_table(report).core) == [*CORES, "what was said for another sentence"]
     for kind, group in zip((report.speech, report.said), runs_of("mamba_conv", [31, 29], 20)):
         kind["widths"] = group
-    assert speech.answer(report)[-1] == "Does a convolution beside Mamba help? No width was measured beside Mamba without any."
+    assert {c.outcome for c in speech.width_comparisons(report)} == {"no verdict"}
     figures.picture(speech.against_width(report))
     report.said.clear()
     assert len(speech.runs(report)) == 0 == len(speech.rates_table(report)) and speech.at_the_edge(report) == []
@@ -209,9 +207,7 @@ def test_a_run_that_diverged_is_not_compared(report):
     diverged.result["test"]["loss"] = diverged.result["validation"][-1]["loss"] = float("nan")
     loss = next(c for c in speech.comparisons(report) if (c.a, c.b, c.metric) == ("mamba_conv", "transformer", "held_out_loss"))
     assert loss.outcome == "no verdict" and "Not a finite number: held_out_loss of mamba_conv in seed 0." in loss.sentence
-    hybrid = speech.answer(report)[5]
-    assert "loss on unseen sentences: not compared" in hybrid and "mamba_conv is better" in hybrid
-    assert "In loss on unseen sentences each of transformer, mamba is better" in speech.answer(report)[3]
+    assert "In loss on unseen sentences each of transformer, mamba is better" in speech.gate_words(report)
     figures.picture(speech.curves(report))
     report.speech["rates"] = [records.save("speech", {"config": asdict(SpeechConfig(ModelConfig(core))) | {"learning_rate": rate}},
                                            {"validation": [{"step": 1, "loss": loss}]})
@@ -283,9 +279,9 @@ def long_record(run: records.Record, core: str, errors: dict[str, float], second
 
 def test_long_texts_are_compared_over_seeds_each_core_in_its_best_way(report):
     say_long(report, {"transformer": [0.9, 0.8, 0.85], "mamba_conv": [0.4, 0.31, 0.34], "mamba": [0.6, 0.4, 0.6]})
-    *_, longer = speech.answer(report)
-    assert "transformer (restarted) 55.0 % (42.6 to 67.4, n = 3), mamba_conv (carried) 35.0 % (" in longer and "pointwise" not in longer
-    assert "mamba_conv (carried) against transformer (restarted): 20 points fewer phoneme errors on the longest texts (" in longer
+    means = {core: np.mean([s.value for s in samples]) for (core, _), samples in speech.long_results(report).items()}
+    assert list(means) == ["transformer (restarted)", "mamba_conv (carried)", "mamba (carried)"]
+    assert means["transformer (restarted)"] == pytest.approx(0.55) and means["mamba_conv (carried)"] == pytest.approx(0.35)
     assert {(c.a, c.b): c.outcome for c in speech.long_comparisons(report)} == {
         ("mamba_conv (carried)", "transformer (restarted)"): "better", ("mamba (carried)", "transformer (restarted)"): "undecided"}
     table = speech.longer_table(report)
@@ -317,7 +313,7 @@ def test_long_texts_of_a_record_without_rows_are_shown_and_not_compared(report):
         for window, error in ((None, 0.9), (300, 0.5))]})]
     table = speech.longer_table(report)
     assert list(table.way) == ["carried", "window"] and list(table["phoneme error"]) == ["90.0 % (one seed)", "50.0 % (one seed)"]
-    assert speech.long_comparisons(report) == [] == speech.long_answer(report)
+    assert speech.long_comparisons(report) == []
     figures.picture(speech.against_seconds(report))
 
 
@@ -353,10 +349,6 @@ def test_widths_are_compared_with_mamba_alone(report):
     assert found["mamba_conv_9_11", "mamba", "phoneme_error_given"].winner == "mamba_conv_9_11"
     assert found["mamba_conv", "mamba", "phoneme_error_given"].outcome == "undecided"
     assert found["mamba_conv_3_5", "mamba", "phoneme_error_given"].outcome == "no verdict"
-    answer = speech.answer(report)[-1]
-    assert answer.startswith("Does a convolution beside Mamba help? The hybrid with each of 2 widths against Mamba without any")
-    assert "1 are better, 0 worse, 0 equal and 1 undecided in phoneme errors on unseen sentences with given durations" in answer
-    assert "(at best, mamba_conv_9_11: 20 points fewer phoneme errors" in answer and "size matched-1m" in answer
     wrong, _ = speech.against_width(report).axes
     assert [t.get_text() for t in wrong.get_xticklabels()] == ["none", "3", "9 + 11"]
     assert list(wrong.lines[0].get_xdata()) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and wrong.lines[1].get_ydata() == pytest.approx([31, 31, 11])
@@ -387,17 +379,17 @@ def test_the_price_is_that_of_the_models_and_the_runs_whose_quality_is_quoted(re
     report.steps_matched = records.save("profile", {}, {
         "size": "matched-3m", "decoded": 300, "parameters": {}, "core_parameters": {},
         "processes": [{"transformer": {"step_ms": [100]}, "mamba_conv": {"step_ms": [999 + i]}} for i in range(3)]})
-    hybrid = speech.answer(report)[5]
+    hybrid = speech.price(report)
     assert "Its price, the training of these runs: 102 % more processor time to train (" in hybrid
     assert "training step" not in hybrid and "was not measured (make bench)" in hybrid
     others = [model | {"conditioning": "pooled"} for model in models_of()]
     report.steps_speech = records.save("profile", {"configs": others}, report.steps_matched.result)
-    assert speech.answer(report)[5] == hybrid                               # nor does that of models told something else
+    assert speech.price(report) == hybrid                               # nor does that of models told something else
     report.bench = records.save("bench", {}, {"floors": [
         {"size": size, "batch": 8, "frames": 300, "over_floor": {"transformer": 2.0, "mamba_conv": far}, "largest_ratio": far / 2}
         for size, far in (("matched-1m", 3.6), ("matched-3m", 2.0))]})
     assert ("The bench (size matched-1m) finds mamba_conv 1.8 times as far from its floor as transformer: training time "
-            "there compares implementations, not architectures.") in speech.answer(report)[5]
+            "there compares implementations, not architectures.") in speech.price(report)
 
 
 def test_among_equals_none_is_recommended(report):

@@ -16,7 +16,7 @@ from lib.data.phrases import plan as given_plan
 from lib.measuring.influence import FRAMES, influence
 from lib.models.codec_lm import CodecLM
 from lib.models.durations import Durations
-from lib.report.listening import text_box
+from lib.report.controls import text_box
 from lib.speaking import speaker as module
 from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, joined, read_checkpoint, write_checkpoint, write_errors
 from lib.training.durations import predicted_plan, train_durations

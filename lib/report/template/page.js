@@ -82,13 +82,23 @@ const places = new ResizeObserver(boxes => {
 const names = new Map([...document.querySelectorAll(".scroll")].map(box => [box, box.getAttribute("aria-label")]));
 for (const box of names.keys()) places.observe(box);
 
+const copy = text => navigator.clipboard.writeText(text).then(
+  () => say(`copied ${text}`), () => say(`the browser does not let ${text} be copied`));
 for (const run of document.querySelectorAll("a.run")) {
   const name = run.textContent, box = element("span", { className: "cited" });
   const button = element("button", { type: "button", ariaLabel: `copy ${name}`, textContent: "copy" });
-  button.addEventListener("click", () => navigator.clipboard.writeText(name).then(
-    () => say(`copied ${name}`), () => say(`the browser does not let ${name} be copied`)));
+  button.addEventListener("click", () => copy(name));
   run.replaceWith(box);
   box.append(run, button);
+}
+// A number in a table copies itself with the runs that its row names, or where it names none the caption.
+for (const cell of document.querySelectorAll("td.number")) {
+  const named = [cell.parentElement, cell.closest("table").caption].map(part => [...part.querySelectorAll("a.run")])
+    .find(runs => runs.length);
+  if (!named) continue;
+  cell.classList.add("copies");
+  cell.addEventListener("click", () => getSelection().isCollapsed &&
+    copy(`${cell.textContent} (${named.map(run => run.textContent).join(", ")})`));
 }
 
 function openAround(target) {

@@ -1,4 +1,4 @@
-"""The widgets of notebook 06: what their handlers show, and what is seen while they work."""
+"""The controls of the notebooks: what their handlers show, and what is seen while they work."""
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from lib.data.audio import flac
 from lib.data.corpus import Clip
 from lib.data.tokens import Tokens
 from lib.measuring.listening import sound_file
-from lib.report import listening
+from lib.report import controls
 from lib.report.results import of_runs
 
 SOUND = np.sin(np.arange(2400) / 10).astype(np.float32)
@@ -23,7 +23,7 @@ SOUND = np.sin(np.arange(2400) / 10).astype(np.float32)
 def shown(monkeypatch) -> list:
     """What was put into the output last."""
     last = []
-    monkeypatch.setattr(listening, "display", lambda *objects: last.__setitem__(slice(None), objects))
+    monkeypatch.setattr(controls, "display", lambda *objects: last.__setitem__(slice(None), objects))
     return last
 
 
@@ -36,9 +36,9 @@ def box(monkeypatch, tmp_path) -> SimpleNamespace:
         made.seen.append((made.button.disabled, made.button.description, made.text.disabled, made.core.disabled))
         return made.says(text)
 
-    monkeypatch.setattr(listening, "read_checkpoint", lambda path: SimpleNamespace(say=say))
-    controls, made.output = listening.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
-    made.text, made.core, made.button = controls.children
+    monkeypatch.setattr(controls, "read_checkpoint", lambda path: SimpleNamespace(say=say))
+    row, made.output = controls.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
+    made.text, made.core, made.button = row.children
     return made
 
 
@@ -84,11 +84,11 @@ def heard() -> tuple:
 
 
 def test_the_browser_shows_what_is_chosen_and_is_still_while_it_draws(heard, shown, monkeypatch):
-    states, drawn = [], listening.figures.sounds
-    monkeypatch.setattr(listening.figures, "sounds", lambda *given: [states.append([c.disabled for c in controls]), drawn(*given)][1])
-    controls = []
-    *controls, output = listening.browser(*heard).children
-    sentence, core, regime = controls
+    states, drawn = [], controls.figures.sounds
+    monkeypatch.setattr(controls.figures, "sounds", lambda *given: [states.append([c.disabled for c in turned]), drawn(*given)][1])
+    turned = []
+    *turned, output = controls.browser(*heard).children
+    sentence, core, regime = turned
     assert core.options == ("transformer",) and isinstance(output, widgets.Output)
     picture, sound = shown
     assert picture.data.startswith("<svg") and sound.data.count("<audio") == 3 and "kot &lt;b&gt;" in sound.data
@@ -98,12 +98,49 @@ def test_the_browser_shows_what_is_chosen_and_is_still_while_it_draws(heard, sho
     assert shown[1].data == sound.data and states[-1] == [True] * 3
     sentence.value = 1                                                      # which it was not heard with
     assert [one.data for one in shown] == ["<p>transformer did not say this in the regime causal</p>"]
-    assert not any(c.disabled for c in controls) and not plt.get_fignums()
+    assert not any(c.disabled for c in turned) and not plt.get_fignums()
 
 
 def test_a_sound_that_is_damaged_is_one_line_in_the_browser(heard, shown):
     path, = heard[0].heard.values()
     (path.folder / sound_file("t0")).write_bytes(b"")
-    listening.browser(*heard)
+    controls.browser(*heard)
     line, = shown
     assert "is missing or damaged" in line.data and "\n" not in line.data
+
+
+def test_codebooks_are_kept_as_chosen(heard, shown):
+    kept = []
+    corpus = SimpleNamespace(sound=lambda codes, codec: (kept.append(codes.shape), SOUND)[1])
+    *controlled, _ = controls.codebooks(*heard[1:3], corpus).children
+    controlled[1].value = 3
+    assert kept == [(1, 8), (3, 8)] and (controlled[1].min, controlled[1].max) == (1, 4)
+    assert shown[0].data.startswith("<svg") and "3 of 4 codebooks: kot &lt;b&gt;" in shown[1].data
+
+
+def test_a_trained_run_speaks_at_the_temperature_chosen(heard, shown, monkeypatch):
+    report, _, tokens, _ = heard
+    seen = []
+
+    def generate(model: object, text: str, frames: int, sampling) -> tuple:
+        seen.append((model, text, frames, sampling.temperature))
+        return np.zeros((4, 8), np.int16), {"seconds": 0.25}
+
+    monkeypatch.setattr(controls, "load_model", lambda run: run.name)
+    monkeypatch.setattr(controls, "generate", generate)
+    runs = report.causal["transformer"]
+    run, sentence, temperature, _ = controls.temperature(runs, tokens, SimpleNamespace(sound=heard[3].sound, codec=1), 9).children
+    temperature.value = 0.7
+    assert seen == [(runs[0].name, "kot <b>", 9, 0.0), (runs[0].name, "kot <b>", 9, 0.7)]
+    assert [label for label, _ in run.options] == ["causal, seed 0"] and len(sentence.options) == 2
+    assert "<p>100.0% of its tokens are the clip's own; 8 frames of 8, 0.2 s to say.</p>" in shown[0].data and "<audio" in shown[0].data
+
+
+def test_costs_are_read_between_the_lengths_that_were_measured(shown):
+    run = records.save("lengths", {}, {"processes": [{core: [
+        {"frames": n, "step_ms": [cost * n * factor], "decode_ms": [1.0]} for n in (75, 300)] for core, cost in (("mamba", 1), ("transformer", 2))}
+        for factor in (0.9, 1.0, 1.1)]})
+    length, _ = controls.at_length(run).children
+    assert (length.min, length.max) == (1, 4) and "<td class=\"number\">75.0</td>" in shown[0].data
+    length.value = 2                                                        # 150 frames, halfway on a logarithmic scale
+    assert "150.0</td>" in shown[0].data and "300.0</td>" in shown[0].data and run.name in shown[0].data
