@@ -28,8 +28,7 @@ from ..training.memorise import model_of
 from ..training.optimiser import make_optimiser
 
 CHARACTERS = 48         # of text in every measurement
-DECODINGS = 2           # timed decodings of an utterance in each process,
-WARM_UP = 16            # after so many frames of one
+WARM_UP = 16            # frames of an utterance, before one is timed in each process
 MEMORY_STEPS = 2        # training steps of a memory measurement: from the second on Adam's moments are there
 LEAST_SECONDS = 0.2     # spent on each core at each length of the length curve, in each process
 LEAST_ROUNDS = 3        # of all cores there: a process is its median
@@ -163,8 +162,8 @@ def task_steps(configs: list[dict], frames: int, repeats: int, codec: str | None
             sound |= {"frames": needed, "streams": streams, "ms": sound["ms"] + [codec_ms] * (repeat >= 0)}
         for core, model in models.items():
             times = step_times(model, optimisers[core], batches[core])
-            if -1 <= repeat < DECODINGS:
-                times |= decode_times(model, 0, frames if repeat >= 0 else min(frames, WARM_UP))
+            if repeat in (-1, 0):
+                times |= decode_times(model, 0, min(frames, WARM_UP) if repeat else frames)
             if codec:
                 times["first_audio_ms"] = first_codes(model, needed, frames) + codec_ms
             if repeat >= 0:
