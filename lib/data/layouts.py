@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, read_array
 
-from .audio import Unusable
+from .audio import Unusable, bounded
 
 BINS = 1024
 SOUNDS = tuple(form(e) for form in (str.lower, str.upper) for e in (".wav", ".flac", ".ogg", ".opus", ".mp3"))
@@ -338,4 +338,5 @@ def read_codes(path: Path, layout: Layout) -> np.ndarray:
     if not codes.size or codes.min() < 0 or codes.max() >= BINS:
         raise Unusable("no frames: remove it" if not codes.size else
                        f"codes out of range (from {codes.min()} to {codes.max()}): 0 to {BINS - 1} are possible")
+    bounded(codes.shape[1] / layout.frame_rate)
     return codes.astype(np.int16, order="C")

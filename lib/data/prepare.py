@@ -22,7 +22,7 @@ from ..progress import progress_bar
 from .audio import Unusable, read_audio
 from .codec import FRAME_RATE, HOP, Codec
 from .layouts import Entry, Layout, SetAside, entries, listing, read_codes
-from .text import normalise
+from .text import language_of, normalise
 from .tokens import cached, encoded, fingerprint
 
 LARGE = 64_000_000      # bytes of a file that is not read to find out whether it was read before
@@ -36,6 +36,7 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
         raise ValueError(f"{layout.folder / 'corpus.json'} says {layout.codebooks} codebooks, {study.codebooks} are asked "
                          "for: ask for fewer (codebooks)")
     language = study.language or layout.language
+    language_of(language)                           # or there is none
     what = {"corpus": layout.folder.name, "kind": layout.kind, "listing": listing(layout), "language": language,
             "hold_out": study.hold_out, "codec": codec.identity if codec else layout.codec,
             "code": records.code_digest("data/*.py")}

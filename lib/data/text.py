@@ -2,47 +2,131 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
+import espeakng_loader
 from num2words import CONVERTER_CLASSES, num2words
 
 from ..config import ALPHABET
 from . import polish
 
-INVISIBLE = dict.fromkeys("\u00ad\u200b\u2060\ufeff", "")
-TABLE = str.maketrans(INVISIBLE | dict.fromkeys("‘’‛`´", "'") | dict.fromkeys("“”„«»", '"')
-                      | dict.fromkeys("‐‑‒–—―−", "-") | {"…": "..."})
+TABLE = str.maketrans(dict.fromkeys("‘’‛`´", "'") | dict.fromkeys("“”„«»", '"') | dict.fromkeys("‐‑‒–—―−", "-") | {
+    "…": "...", "İ": "i"})
+TURKIC = {"tr", "az"}                               # where I is the capital of ı
+SPOKEN = "°№℃℉"                                     # signs that are read out, of the symbols that are not
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Me"}       # categories of Unicode: controls, joiners, keycaps, private use
+IGNORED = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001f3fb-\U0001f3ff"
+                     "\U000e0100-\U000e01ef]")      # as little seen, among letters and marks that are: fillers, variants, skin
+NUMBERS = {"nb": "no", "nn": "no", "kk": "kz"}      # languages whose numbers num2words has under another name
+# Where 1,000.5 is written (elsewhere 1.000,5), and where 1 000 with a plain space: CLDR, and academies beside it.
+COMMAS = set("am ar bn ce cy en fa he ja kn ko te th".split())
+SPACES = set("be ca cs da eo es fi fr hu kk lt lv nb nn no pt ru sk sl sv tg uk".split())
 
 
 def normalise(text: str, language: str = "pl") -> str:
-    """The sentence as it is spoken. Polish has rules of its own; elsewhere it is composed (NFC), lower case, with
-    plain spaces, apostrophes and hyphens, and numbers as cardinals; ValueError where they cannot be spelled out."""
-    if language == "pl":
+    """The sentence as it is spoken in the language of a tag, "" where it is not known. Polish has rules of its own;
+    elsewhere it is composed (NFC), lower case, with plain spaces, apostrophes and hyphens, and numbers as cardinals.
+    Invisible characters and pictographs are not spoken. ValueError where there is no such language, or where numbers
+    cannot be spelled out in it."""
+    spoken = language_of(language)
+    text = _visible(unicodedata.normalize("NFC", text))
+    if spoken == "pl":
         return polish.normalise(text)
-    text = unicodedata.normalize("NFC", text).translate(TABLE).lower()
+    text = (text.replace("I", "ı") if spoken in TURKIC else text).translate(TABLE).lower()
     return " ".join(_numbers(text, language).split())
 
 
-def _numbers(text: str, language: str) -> str:
-    """Cardinals for digits. In English 1,000.5 is read as in `1000.5`, elsewhere 1.000,5 is; English 1st is an ordinal."""
+def language_of(tag: str) -> str:
+    """The ISO 639 code of a language tag: pl of pl-PL, pl_PL, PL and pl-Latn-PL, "" of ""; ValueError where neither
+    espeak-ng nor num2words has that language."""
+    language = _subtags(tag)[0]
+    if language and language not in _languages():
+        raise ValueError(f"language {tag[:40]!r} is not known: give its ISO 639 code, such as pl, en or pt-BR")
+    return language
+
+
+def voice_of(tag: str) -> str:
+    """espeak-ng's voice of a language tag: pl of pl_PL, en-us of en-US, en (as in Britain) of en and en-GB; ValueError
+    where it has none."""
+    subtags = _subtags(tag)
+    region = _region(subtags)
+    for name in ("-".join(subtags), f"{subtags[0]}-{region}", subtags[0]):
+        if voice := _voices().get(name):
+            return voice
+    raise ValueError(f"espeak-ng does not speak language {tag[:40]!r}: give the ISO 639 code of one that it speaks, such as "
+                     "pl, en or pt-BR")
+
+
+def _subtags(tag: str) -> list[str]:
+    """Of a tag of BCP 47 or of a locale, in lower case."""
+    return re.split("[-_]", re.split("[.@]", tag.strip().lower())[0])
+
+
+def _region(subtags: list[str]) -> str:
+    return next((s for s in subtags[1:] if re.fullmatch("[a-z]{2}|[0-9]{3}", s)), "")
+
+
+@cache
+def _languages() -> set[str]:
+    named = {code.split("_")[0] for code in CONVERTER_CLASSES} - set(NUMBERS.values()) | set(NUMBERS)
+    return named | {name.split("-")[0] for name in _voices()}
+
+
+@cache
+def _voices() -> dict[str, str]:
+    """espeak-ng's voice by language, "" where its dictionary is missing. A file in the folder `lang` is a voice and lists
+    the languages it speaks, each with a number that is lower the better it does."""
+    data, found = Path(espeakng_loader.get_data_path()), []
+    for file in filter(Path.is_file, sorted((data / "lang").glob("**/*"))):
+        voice = file.name.lower()
+        lines = [line.split() for line in file.read_text("utf-8").splitlines()]
+        words = next((line[1] for line in lines if line[:1] == ["dictionary"]), voice.split("-")[0])
+        for _, name, *rank in (line for line in lines if line[:1] == ["language"]):
+            found.append((int(rank[0]) if rank and rank[0].isdigit() else 5, name.lower(),
+                          voice if (data / f"{words}_dict").is_file() else ""))
+    voices: dict[str, str] = {}
+    for _, name, voice in sorted(found, key=lambda entry: entry[0]):
+        voices.setdefault(name, voice)
+    for name, voice in list(voices.items()):
+        voices.setdefault(name.split("-")[0], voice)
+    return voices
+
+
+def _visible(text: str) -> str:
+    """Text without the characters that are not seen and the pictographs: no word runs into the next, and no space is left
+    before a full stop."""
+    text = "".join(c for c in IGNORED.sub("", text) if c.isspace() or unicodedata.category(c) not in UNSEEN)
+    marked = "".join("\0" if unicodedata.category(c) == "So" and c not in SPOKEN else c for c in text)
+    return re.sub(r"\s*\0+(?!\w)", "", marked).replace("\0", " ") if marked != text else text
+
+
+def _numbers(text: str, tag: str) -> str:
+    """Cardinals for digits. Thousands are grouped by dots or, in COMMAS, commas, by apostrophes and no-break spaces, and by
+    plain spaces in SPACES. English 1st is an ordinal."""
     if not re.search(r"\d", text):
         return text
-    code = next((c for c in (language.replace("-", "_"), re.split("[-_]", language)[0]) if c in CONVERTER_CLASSES), None)
+    subtags = _subtags(tag)
+    language, name = subtags[0], NUMBERS.get(subtags[0], subtags[0])
+    code = next((c for c in (f"{name}_{_region(subtags).upper()}", name) if c in CONVERTER_CLASSES), None)
     if code is None:
-        raise ValueError(f"numbers cannot be spelled out in language {language or 'unknown'!r}: name the language, "
-                         "or write the numbers in words")
-    group, point = (",", ".") if code.startswith("en") else (".", ",")
+        raise ValueError(f"numbers cannot be spelled out in language {tag!r}: write them in words" if tag else
+                         "numbers cannot be spelled out in a language that is not named: name it, or write them in words")
+    group, point = (",", ".") if language in COMMAS else (".", ",")
 
     def spell(m: re.Match) -> str:
-        whole, fraction = m[1].replace(group, ""), m[2]
+        whole, fraction = re.sub(r"\D", "", m["whole"]), m["fraction"]
         try:
             return num2words(f"{int(whole)}.{fraction}" if fraction else int(whole), lang=code)
         except (ArithmeticError, IndexError, NotImplementedError):
             return " ".join(num2words(int(digit), lang=code) for digit in whole + (fraction or ""))
 
-    if code.startswith("en"):
+    if language == "en":
         text = re.sub(r"(?<!\d)(\d{1,9})(?:st|nd|rd|th)\b", lambda m: num2words(int(m[1]), lang=code, to="ordinal"), text)
     text = re.sub(r"(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])", " ", text)
-    number = rf"(\d{{1,3}}(?:{re.escape(group)}\d{{3}})+(?!\d)|\d+)(?:{re.escape(point)}(\d+))?"
+    between = rf"[{group}'\u00a0\u2007\u2009\u202f{' ' if language in SPACES else ''}]"
+    grouped = rf"(?<!\d{between})[1-9]\d{{0,2}}(?P<mark>{between})\d{{3}}(?:(?P=mark)\d{{3}})*(?!\d)"
+    number = rf"(?P<whole>{grouped}|\d+)(?:[{point}](?P<fraction>\d+))?"
     return re.sub(number, spell, text).lower()
 
 

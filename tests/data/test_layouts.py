@@ -13,7 +13,7 @@ from lib.data.layouts import Entry, SetAside, entries, listing, read_codes, reco
 
 AUDIO = np.full(2400, 0.1, np.float32)
 CLIPS = [(f"10{i % 2}_2_{i}", f"text {'abcdef'[i]}", AUDIO) for i in range(6)]
-CODES = [(id, text, np.arange(8 * 5).reshape(8, 5)) for id, text, _ in CLIPS]
+CODES = [(id, text, np.arange(8 * 40).reshape(8, 40)) for id, text, _ in CLIPS]
 
 
 def read(folder) -> tuple[list[Entry], list[SetAside]]:
@@ -84,6 +84,7 @@ class Evil:
 
 @pytest.mark.parametrize("content, words", [
     (np.zeros((4, 5), int), "4 codebooks, but corpus.json says 8"), (np.zeros((8, 0), int), "no frames"),
+    (np.zeros((8, 1), int), "too short .0.01 s.: clips of 0.3 to 30 s"), (np.zeros((8, 3000), int), "too long .40.00 s"),
     (np.zeros(5, int), "no codes .int64 of shape"), (np.zeros((8, 5, 1), int), "no codes"),
     (np.zeros((8, 5)), "no codes .float64"), (np.zeros((8, 5), bool), "no codes .bool"),
     (np.full((8, 5), 1024), "out of range .from 1024 to 1024.: 0 to 1023"), (np.full((8, 5), -1), "out of range"),
