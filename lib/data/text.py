@@ -124,8 +124,9 @@ def _numbers(text: str, tag: str) -> str:
     if language == "en":
         text = re.sub(r"(?<!\d)(\d{1,9})(?:st|nd|rd|th)\b", lambda m: num2words(int(m[1]), lang=code, to="ordinal"), text)
     text = re.sub(r"(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])", " ", text)
-    between = rf"[{group}'\u00a0\u2007\u2009\u202f{' ' if language in SPACES else ''}]"
-    grouped = rf"(?<!\d{between})[1-9]\d{{0,2}}(?P<mark>{between})\d{{3}}(?:(?P=mark)\d{{3}})*(?!\d)"
+    marks = group, "'", "\u00a0\u2007\u2009\u202f" + " " * (language in SPACES)
+    groups = "|".join(rf"(?:[{mark}]\d{{3}})+" for mark in marks)
+    grouped = rf"(?<!\d[{''.join(marks)}])[1-9]\d{{0,2}}(?:{groups})(?!\d)"
     number = rf"(?P<whole>{grouped}|\d+)(?:[{point}](?P<fraction>\d+))?"
     return re.sub(number, spell, text).lower()
 

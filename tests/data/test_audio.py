@@ -292,12 +292,9 @@ def test_silence_around_the_speech_is_left_out(before, after, noise, tmp_path):
     audio[[2000, -2000]] = 0.9                                          # nor is a click
     soundfile.write(tmp_path / "a.wav", audio, SAMPLE_RATE, subtype="FLOAT")
     kept = read_audio(tmp_path / "a.wav")
-    start = np.flatnonzero(np.isclose(audio[:-1], kept[0], atol=1e-7) & np.isclose(audio[1:], kept[1], atol=1e-7))[0] \
-        if noise else None
+    start = audio.astype(np.float32).tobytes().find(kept.tobytes()) / 4
+    assert start >= 0 and abs(start / SAMPLE_RATE - max(0, before - 0.2)) < 0.08
     assert abs(len(kept) / SAMPLE_RATE - 2 - 0.2 * ((before > 0) + (after > 0))) < 0.08
-    if start is not None:
-        assert abs(start / SAMPLE_RATE - max(0, before - 0.2)) < 0.08
-        np.testing.assert_array_equal(kept, audio[start:start + len(kept)].astype(np.float32))
 
 
 @pytest.mark.parametrize("around", [0, 0.05, 0.15])
