@@ -35,9 +35,9 @@ from .transcripts import SEXES, TEXTS, Entry, Files, Layout, Lines, SetAside, co
 BINS = 1024
 TABLES = {"train.tsv": "train", "dev.tsv": "validation", "test.tsv": "test"}       # of Common Voice
 FIELDS = {"codec": str, "codebooks": int, "frame_rate": (int, float), "language": str}      # of corpus.json
-NEAR = 200          # folders in one that is no corpus of which it is looked up whether they are
+NEAR = 100          # folders in one that is no corpus of which it is looked up whether they are
 SAID = 9            # of them, how many are named
-PEEKED = 8          # folders in one, from which it is told what is in all
+PEEKED = 4          # folders in one, from which it is told what is in all
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _near(folder: Path) -> Iterator[Layout]:
 
 def _folders(folder: Path) -> list[Path]:
     with suppress(OSError), os.scandir(folder) as found:
-        return sorted(Path(entry) for entry in found if entry.is_dir())
+        return sorted(Path(entry) for entry in found if os.path.isdir(entry))
     return []
 
 

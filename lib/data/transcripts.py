@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")         # that are read
-OTHERS = tuple({*".m4a .mp4 .aac .webm .mka .wma .amr .3gp .aif .aiff .aifc .rf64 .w64 .caf .au .sph .wv .ape .oga".split()}
-               - {*SOUNDS})                                 # that are only named
+OTHERS = tuple(e for e in ".m4a .mp4 .aac .webm .mka .wma .amr .3gp .aif .aiff .aifc .rf64 .w64 .caf .au .sph .wv .ape .oga".split()
+               if e not in SOUNDS)                          # that are only named
 SPLITS = {"train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
           "validation": "validation", "test": "test", "testing": "test", "eval": "test"}
-IDS = {"id", "file", "file_name", "filename", "name", "path", "audio", "audio_file", "wav", "clip", "utterance", "utterance_id"}
+IDS = {"id", "file", "file_id", "file_name", "filename", "name", "path", "audio", "audio_file", "audio_path", "wav", "wav_file",
+       "wav_filename", "wav_path", "clip", "clip_id", "utt_id", "utterance", "utterance_id"}
 TEXTS = ("text", "transcription", "sentence")               # of a table for Hugging Face
 HEADS = {*TEXTS, "transcript", "raw_text", "normalized_text", "normalised_text", "normalized", "normalised"}
 SPEAKERS = ("speaker_id", "speaker", "client_id")
@@ -173,7 +174,7 @@ def table(path: Path) -> Iterator[tuple[int, dict | str]]:
     found = rows(path, "\t") if path.suffix == ".tsv" else _comma_separated(path)
     head = next(found)[1]
     for number, fields in found:
-        yield number, dict(zip(head, fields)) if len(fields) <= len(head) else \
+        yield number, dict(zip(head, fields)) if not any(fields[len(head):]) else \
             f"more columns than the head of the table ({len(fields)} of {len(head)}): quote the text, or remove a separator"
 
 
@@ -182,7 +183,7 @@ def head_of(path: Path) -> list[str]:
     text = next(text for _, text in lines(path) if text.strip())
     if path.suffix == ".jsonl":
         return list(_object(text) or {})
-    return next(rows(path, "\t"))[1] if path.suffix == ".tsv" else [field.strip() for field in next(csv.reader([text]))]
+    return next(rows(path, "\t"))[1] if path.suffix == ".tsv" else [field.strip() for field in next(csv.reader([text[:10_000]]))]
 
 
 def _object(text: str) -> dict | None:
@@ -243,9 +244,11 @@ def _written_out(pairs: list[list[str]]) -> bool:
 
 
 def _separated(path: Path, transcript: str, separator: str, entry: Callable[[str, str], Entry]) -> Lines:
-    """Lines id, text, of each of which `entry` makes what is said of a clip."""
+    """What `entry` makes of the id and the text of each line."""
     known = columns(path, separator)
     for line, (id, *texts) in islice(rows(path, separator), known.head, None):
+        if not any(texts[known.most - 1:]):
+            del texts[known.most - 1:]
         place, count = f"{transcript} line {line}", len(texts) + 1
         if not texts:
             problem = f"no separator: a line is id{'|' if separator == '|' else ', a tab, '}text"
@@ -291,7 +294,7 @@ def _without(name: str, folder: str) -> str:
 
 
 def _tabled(path: Path, transcript: str, needed: tuple[str, str], entry: Callable[[dict], Entry]) -> Lines:
-    """Rows of a table that names its columns, of each of which `entry` makes what is said of a clip."""
+    """What `entry` makes of each row of a table that names its columns."""
     for line, row in table(path):
         place = f"{transcript} line {line}"
         lacking = "" if isinstance(row, str) else next((n for n in needed if not isinstance(row.get(n), str)), "")
@@ -341,7 +344,7 @@ def libritts(layout: Layout, transcript: str, split: str, files: Files) -> Lines
 
 
 def _texts(folder: Path, below: str, ending: str, entry: Callable[[PurePosixPath, str], Entry]) -> Lines:
-    """Files that hold the text of one clip each, of which `entry` makes what is said of it."""
+    """What `entry` makes of each file that holds the text of one clip."""
     for file in walk(folder, below, (ending,)):
         try:
             text = " ".join((folder / file).read_text("utf-8-sig").split())
