@@ -146,10 +146,18 @@ class OwnCorpus(Corpus):
         for short in (True, False):
             for row in self.rows(split):
                 if (row["frames"] <= longest) == short:
-                    path = self.layout.folder / row["file"]
-                    tokens = self.layout.kind == "codes"
-                    yield Clip(row["id"], row["text"], None if tokens else read_audio(path),
-                               read_codes(path, self.layout) if tokens else None)
+                    sound = self.audio(row["file"])
+                    yield Clip(row["id"], row["text"], sound, self.codes(row) if sound is None else None)
+
+    def audio(self, file: str) -> np.ndarray | None:
+        """Audio (samples,) of a clip by its file; None where the corpus holds codes."""
+        return None if self.layout.kind == "codes" else read_audio(self.layout.folder / file)
+
+    def codes(self, row: dict) -> np.ndarray:
+        """All codes (codebooks, frames) int16 of a clip."""
+        if (sound := self.audio(row["file"])) is None:
+            return read_codes(self.layout.folder / row["file"], self.layout)
+        return encoded(fingerprint(sound), self.codec, lambda: sound)
 
 
 def load_corpus(study: Study) -> Corpus:

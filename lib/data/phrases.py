@@ -44,7 +44,9 @@ class Phrase:
     id: str
     text: str                   # as spoken
     groups: tuple[Group, ...]
-    codes: np.ndarray           # (8, frames) int16
+    codes: np.ndarray           # (codebooks, frames) int16
+    split: str = ""             # of a clip of an own corpus, as is the next
+    file: str = ""              # in its folder
 
     @property
     def phonemes(self) -> list[str]:
