@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")         # that are read
-OTHERS = tuple(e for e in ".m4a .mp4 .aac .webm .mka .wma .amr .3gp .aif .aiff .aifc .rf64 .w64 .caf .au .sph .wv .ape .oga".split()
-               if e not in SOUNDS)                          # that are only named
+from .audio import ENDINGS
+
+OTHERS = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".w64", ".caf", ".au", ".sph", ".wv", ".ape")   # not read
 SPLITS = {"train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
           "validation": "validation", "test": "test", "testing": "test", "eval": "test"}
 IDS = {"id", "file", "file_id", "file_name", "filename", "name", "path", "audio", "audio_file", "audio_path", "wav", "wav_file",
@@ -234,7 +234,7 @@ def columns(path: Path, separator: str) -> Columns:
 def _labels(values: list[str]) -> bool:
     values = [value for value in values if value]
     letters, digits = (sum(map(kind, "".join(values))) for kind in (str.isalpha, str.isdigit))
-    return letters <= digits or all(value.lower().endswith(SOUNDS) for value in values) or (
+    return letters <= digits or all(value.lower().endswith(ENDINGS) for value in values) or (
         3 * len(set(values)) <= 2 * len(values) and sum(len(value.split()) for value in values) <= 2 * len(values))
 
 
@@ -249,16 +249,14 @@ def _separated(path: Path, transcript: str, separator: str, entry: Callable[[str
     for line, (id, *texts) in islice(rows(path, separator), known.head, None):
         if not any(texts[known.most - 1:]):
             del texts[known.most - 1:]
-        place, count = f"{transcript} line {line}", len(texts) + 1
+        place, count, problem = f"{transcript} line {line}", len(texts) + 1, ""
         if not texts:
             problem = f"no separator: a line is id{'|' if separator == '|' else ', a tab, '}text"
         elif not known.text[-1] < count <= known.most:
             problem = f"{'more' if count > known.most else 'fewer'} columns than the other lines ({count} of {known.most}): " \
                       "correct its separators"
-        else:
-            yield place, entry(id, next((texts[c - 1] for c in known.text if c < count and texts[c - 1]), ""))
-            continue
-        yield place, SetAside(place, transcript, problem)
+        text = next((texts[c - 1] for c in known.text if c < count and texts[c - 1]), "")
+        yield place, SetAside(place, transcript, problem) if problem else entry(id, text)
 
 
 def piped(layout: Layout, transcript: str, split: str, files: Files) -> Lines:
@@ -297,12 +295,9 @@ def _tabled(path: Path, transcript: str, needed: tuple[str, str], entry: Callabl
     """What `entry` makes of each row of a table that names its columns."""
     for line, row in table(path):
         place = f"{transcript} line {line}"
-        lacking = "" if isinstance(row, str) else next((n for n in needed if not isinstance(row.get(n), str)), "")
-        if isinstance(row, str) or lacking:
-            yield place, SetAside(place, transcript, row if isinstance(row, str) else
-                                  f"fewer columns than the head of the table (no {lacking}): add it")
-        else:
-            yield place, entry(row)
+        problem = row if isinstance(row, str) else next((f"fewer columns than the head of the table (no {name}): add it"
+                                                         for name in needed if not isinstance(row.get(name), str)), "")
+        yield place, SetAside(place, transcript, problem) if problem else entry(row)
 
 
 def common_voice(layout: Layout, transcript: str, split: str, files: Files) -> Lines:

@@ -128,6 +128,7 @@ def test_libritts_and_librispeech(make, sign, ending, tmp_path):
     assert sorted(e.split for e in good) == ["test"] * 2 + ["train"] * 3 + ["validation"] and not bad
     good, bad = read(tmp_path / "train-clean")                                              # one part, to be split
     assert {(e.split, e.file.split("/")[0]) for e in good} == {("", "100"), ("", "101")} and not bad
+    assert {(e.speaker, e.file.split("/")[0]) for e in read(tmp_path / "train-clean" / "100")[0]} == {("100", "2")}
     (tmp_path / "train-clean" / "100" / "2" / f"100_2_9.{ending}").write_bytes(b"")
     assert [b.reason.split(":")[0] for b in read(tmp_path)[1]] == ["no transcript"]
 
