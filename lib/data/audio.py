@@ -80,7 +80,7 @@ def read_audio(path: Path) -> np.ndarray:
     if not np.isfinite(audio).all():
         raise Unusable("holds samples that are no numbers: export it again")
     if (peak := np.abs(samples).max()) > LOUDEST:
-        raise Unusable(f"a peak of {peak:,.4g} times full scale: integers stored as floats; export it again")
+        raise Unusable(f"a peak of {peak:,.0f} times full scale: integers stored as floats; export it again")
     if np.abs(audio).max() < SILENCE:
         raise Unusable("silent: its peak is under -50 dB of full scale")
     audio = audio.astype(np.float32)
