@@ -1,116 +1,111 @@
-"""The folders that speech comes in: which layout one has, and what its transcripts say of each clip.
+"""The folders that speech comes in: which layout one has, and its clips (how they are read is in lib.data.transcripts).
 
-LJSpeech               metadata.csv (id|text or id|text|normalised text, no quoting), wavs/<id>.wav
+codes                  corpus.json (codec, codebooks, frame_rate, language), metadata.csv (id|text), codes/<id>.npy
+audiofolder            metadata.csv (comma-separated, with quoting) or metadata.jsonl: file_name, and text, transcription
+                       or sentence; in the folder or in train, validation, test
+LJSpeech               metadata.csv (id|text or id|text|normalised text), wavs/<id>.wav
 Common Voice           train.tsv, dev.tsv, test.tsv or validated.tsv (path, sentence, client_id, locale), clips/
 Multilingual LibriSpeech   transcripts.txt (id, tab, text), audio/<speaker>/<book>/<id>.flac, or both in train, dev, test
-tokens                 corpus.json (codec, codebooks, frame_rate, language), metadata.csv (id|text), codes/<id>.npy
+VCTK                   txt/<speaker>/<id>.txt, wav48_silence_trimmed/<speaker>/<id>_mic1.flac
+LibriTTS               train-…, dev-…, test-… or one of them: <speaker>/<chapter>/<id>.wav, <id>.normalized.txt
+LibriSpeech            the same: <speaker>/<chapter>/<id>.flac, <speaker>-<chapter>.trans.txt (id text)
+M-AILABS               by_book/<sex>/<speaker>/<book>/ as LJSpeech, or a folder of this tree
 
 Text and names are data here: no path that leaves the folder is opened, and codes are loaded without pickle.
 """
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, read_array
 
+from . import transcripts
 from .audio import Unusable, bounded
+from .transcripts import SEXES, TEXTS, Entry, Files, Layout, Lines, SetAside, columns, composed, head_of, inside, split_of, walk
 
 BINS = 1024
-SOUNDS = tuple(form(e) for form in (str.lower, str.upper) for e in (".wav", ".flac", ".ogg", ".opus", ".mp3"))
-SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+TABLES = {"train.tsv": "train", "dev.tsv": "validation", "test.tsv": "test"}       # of Common Voice
 FIELDS = {"codec": str, "codebooks": int, "frame_rate": (int, float), "language": str}      # of corpus.json
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a transcript says of a clip; `file` is a path in the corpus folder."""
-    id: str
-    text: str
-    file: str
-    split: str = ""         # train, validation or test, where the corpus says so
-    speaker: str = ""
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A clip that is not used, and why."""
-    id: str
-    file: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Layout:
-    kind: str
-    folder: Path
-    transcripts: tuple[tuple[str, str], ...]    # (file, split), paths in the folder
-    sounds: tuple[str, ...]                     # folders of the clips
-    language: str = ""                          # where the corpus says so
-    codec: str = ""                             # of tokens, as are the next
-    codebooks: int = 0
-    frame_rate: float = 0.0
-
-
-Lines = Iterator[tuple[int, Entry | SetAside]]      # of a transcript: the number of each, and what it says of a clip
+NEAR = 100          # folders in one that is no corpus of which it is looked up whether they are
+SAID = 9            # of them, how many are named
+PEEKED = 4          # folders in one, from which it is told what is in all
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A layout: what its folder holds (a name, or `.tsv` for any with that ending), what of that is where, and how a
-    transcript, of a split where that is known, is read."""
-    needs: tuple[str, ...]
+    """A layout: how a folder with these names in it is laid out, None where nothing of it is there, and how a transcript, of
+    a split where that is known, is read."""
     known_by: str                                           # in words
-    lay: Callable[[Path, set[str]], Layout]
-    read: Callable[[Layout, str, str], Lines]
+    lay: Callable[[Path, set[str]], Layout | None]
+    read: Callable[[Layout, str, str, Files], Lines]
 
 
 def recognise(folder: Path) -> Layout:
-    """The layout of a corpus folder: the first that is all there, else the first that is there in part; ValueError, in
-    one line, where it has none that is known."""
+    """The layout of a corpus folder: the first that is all there, also in the one language of a Common Voice archive;
+    ValueError, in one line, where it has none that is known."""
     names = _names(folder)
     known = ", ".join(f"{name} ({kind.known_by})" for name, kind in KINDS.items())
     if not names:
         raise ValueError(f"corpus folder {folder} is empty: put a corpus there, such as {known}")
-    parts = {p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & _names(folder / p, part=True)}
-    has = {name: [any(n.endswith(need) if need.startswith(".") else n == need for n in names) for need in kind.needs]
-           for name, kind in KINDS.items()}
-    chosen = "codes" if "corpus.json" in names else next((k for k in has if all(has[k])), None) or (
-        "Multilingual LibriSpeech" if parts else next((k for k in has if any(has[k]) and k != "codes"), None))
-    if chosen is None:
-        raise ValueError(f"corpus folder {folder} has none of the known layouts: {known}")
-    layout = KINDS[chosen].lay(folder, names)
-    for name in (*(t for t, _ in layout.transcripts), *layout.sounds):
-        if not (os.path.isdir if name in layout.sounds else os.path.exists)(folder / name):
-            raise ValueError(f"{folder / name} is missing, which layout {layout.kind} needs: put it there")
-    return layout
+    layout, problem = _whole(folder, names)
+    if layout:
+        return layout
+    inner = list(_near(folder))
+    if not problem and [found.kind for found in inner] == ["Common Voice"]:
+        return inner[0]
+    problem = problem or f"corpus folder {folder} has none of the known layouts" + ("" if inner else f": {known}")
+    fit = ", ".join(f"{found.folder.relative_to(folder)} ({found.kind})" for found in inner[:SAID])
+    raise ValueError(problem + (f"; give a folder in it that has one: {fit}" if fit else "") +
+                     (f" and {len(inner) - SAID} more" if inner[SAID:] else ""))
 
 
-def _lay_ljspeech(folder: Path, names: set[str]) -> Layout:
-    return Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",))
+def _whole(folder: Path, names: set[str]) -> tuple[Layout | None, str]:
+    """The first layout that is all there; or None, and what is wrong with the first that is there in part."""
+    problem = ""
+    for name in ["codes"] if "corpus.json" in names else KINDS:
+        try:
+            layout = KINDS[name].lay(folder, names)
+        except ValueError as error:
+            problem = problem or str(error)
+            continue
+        if layout is None:
+            continue
+        there = chain(((t, os.path.exists) for t, _ in layout.transcripts), ((s, os.path.isdir) for s in layout.sounds))
+        missing = next((folder / part for part, check in there if not check(folder / part)), None)
+        if not missing:
+            return layout, ""
+        problem = problem or f"{missing} is missing, which layout {name} needs: put it there"
+    return None, problem
 
 
-def _lay_common_voice(folder: Path, names: set[str]) -> Layout:
-    tables = _tables(folder, names)
-    locales = (_first_locale(folder / table) for table, _ in tables)
-    return Layout("Common Voice", folder, tables, ("clips",), next(filter(None, locales), ""))
+def _near(folder: Path) -> Iterator[Layout]:
+    """The corpora one level below a folder, and two where what is between is none."""
+    left, level = NEAR, _folders(folder)
+    for _ in range(2):
+        below: list[Path] = []
+        for path in level[:left]:
+            with suppress(ValueError):
+                layout, _ = _whole(path, _names(path))
+                if layout:
+                    yield layout
+                else:
+                    below += _folders(path)
+        left, level = max(0, left - len(level)), below
 
 
-def _lay_mls(folder: Path, names: set[str]) -> Layout:
-    if {"transcripts.txt", "audio"} <= names:
-        return Layout("Multilingual LibriSpeech", folder, (("transcripts.txt", ""),), ("audio",))
-    parts = [p for p in SPLITS if p in names and {"transcripts.txt", "audio"} & _names(folder / p, part=True)]
-    return Layout("Multilingual LibriSpeech", folder, tuple((f"{p}/transcripts.txt", SPLITS[p]) for p in parts) or (
-        ("transcripts.txt", ""),), tuple(f"{p}/audio" for p in parts) or ("audio",))
-
-
-def _lay_codes(folder: Path, names: set[str]) -> Layout:
-    return Layout("codes", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"))
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError), os.scandir(folder) as found:
+        return sorted(Path(entry) for entry in found if os.path.isdir(entry))
+    return []
 
 
 def _names(folder: Path, part: bool = False) -> set[str]:
@@ -126,6 +121,13 @@ def _names(folder: Path, part: bool = False) -> set[str]:
         raise ValueError(f"corpus folder {folder} cannot be read ({error.strerror}): give a readable folder") from None
 
 
+def _lay_codes(folder: Path, names: set[str]) -> Layout | None:
+    if "corpus.json" in names:
+        return Layout("codes", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"),
+                      text_column=_column(folder / "metadata.csv"))
+    return None
+
+
 def _described(path: Path) -> dict:
     try:
         values = json.loads(path.read_bytes())
@@ -133,6 +135,7 @@ def _described(path: Path) -> dict:
             raise ValueError("not an object")
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({str(error)[:80]}): write {', '.join(FIELDS)} there") from None
+    values = {**values, "language": values.get("language") or ""}       # that may be said with the study
     for name, kind in FIELDS.items():
         value = values.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or not (
@@ -144,123 +147,164 @@ def _described(path: Path) -> dict:
     return {name: values[name] for name in FIELDS}
 
 
-def _tables(folder: Path, names: set[str]) -> tuple[tuple[str, str], ...]:
-    """Common Voice's tables: those of the splits, else validated.tsv, else the only one that lists clips."""
-    splits = tuple((f"{name}.tsv", split) for name, split in SPLITS.items() if f"{name}.tsv" in names)
-    if splits or "validated.tsv" in names:
-        return splits or (("validated.tsv", ""),)
-    tables = [n for n in sorted(names) if n.endswith(".tsv") and {"path", "sentence"} <= set(next(_rows(folder / n, "\t"))[1])]
-    if len(tables) != 1:
-        raise ValueError(f"corpus folder {folder} has {len(tables)} tables with columns path and sentence: one is needed, or "
-                         "train.tsv, dev.tsv and test.tsv, or validated.tsv")
-    return ((tables[0], ""),)
+def _column(path: Path, separator: str = "|") -> str:
+    """Which column of a transcript is the text, "" where there is no transcript."""
+    return columns(path, separator).name if path.is_file() else ""
 
 
-def _first_locale(table: Path) -> str:
-    rows = _rows(table, "\t")
-    head = next(rows)[1]
-    return dict(zip(head, next(rows, (0, []))[1])).get("locale", "")
+def _lay_audiofolder(folder: Path, names: set[str]) -> Layout | None:
+    parts = sorted((split, name) for name in names if (split := split_of(name)))
+    for places in [("", "")], [(split, name) for split, name in parts]:
+        found = [(split, place, table) for split, place in places for table in ("metadata.csv", "metadata.jsonl")
+                 if table in (_names(folder / place, part=True) if place else names) and _is_audiofolder(folder / place / table)]
+        if found:
+            texts = {_text_of_table(folder / place / table) for _, place, table in found}
+            if len(texts) > 1:
+                raise ValueError(f"the tables of {folder} have their text in columns {', '.join(sorted(texts))}: name them alike")
+            return Layout("audiofolder", folder, tuple((f"{place}/{table}".lstrip("/"), split) for split, place, table in found),
+                          tuple(dict.fromkeys(place or "." for _, place, _ in found)), text_column=texts.pop())
+    return None
 
 
-def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of a transcript in UTF-8; ValueError where it is empty or not that."""
-    number, empty = 0, True
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    empty = False
-                    yield number, text.split(separator)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (line {number}, byte {error.object[error.start]:#x}): convert it, for instance "
-                         "with iconv -t UTF-8") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}): make it readable") from None
-    if empty:
-        raise ValueError(f"{path} is empty: it must list the clips with their text")
+def _is_audiofolder(path: Path) -> bool:
+    """Whether a metadata file names its columns, with commas between: no lines of id|text do."""
+    head = head_of(path)
+    return path.suffix == ".jsonl" or "file_name" in head or bool({*TEXTS} & {*head[1:]}) and "|" not in "".join(head)
+
+
+def _text_of_table(path: Path) -> str:
+    head = head_of(path)
+    text = next((name for name in TEXTS if name in head), None)
+    if text is None or "file_name" not in head:
+        raise ValueError(f"{path} has columns {', '.join(head)[:80]!r}: file_name and one of {', '.join(TEXTS)} are needed")
+    return text
+
+
+def _lay_ljspeech(folder: Path, names: set[str]) -> Layout | None:
+    if not {"metadata.csv", "wavs"} & names or "metadata.csv" in names and _is_audiofolder(folder / "metadata.csv"):
+        return None
+    return Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",), text_column=_column(folder / "metadata.csv"))
+
+
+def _lay_common_voice(folder: Path, names: set[str]) -> Layout | None:
+    tables = tuple((name, split) for name, split in TABLES.items() if name in names)
+    if not tables and "validated.tsv" in names:
+        tables = (("validated.tsv", ""),)
+    if not tables:
+        fit = [n for n in sorted(names) if n.endswith(".tsv") and {"path", "sentence"} <= {*head_of(folder / n)}]
+        if len(fit) != 1 and "clips" in names:
+            raise ValueError(f"corpus folder {folder} has {len(fit)} tables with columns path and sentence: one is needed, or "
+                             "train.tsv, dev.tsv and test.tsv, or validated.tsv")
+        if len(fit) != 1:
+            return None
+        tables = ((fit[0], ""),)
+    first = (next((row for _, row in transcripts.table(folder / name) if isinstance(row, dict)), {}) for name, _ in tables)
+    return Layout("Common Voice", folder, tables, ("clips",), next(filter(None, (row.get("locale") for row in first)), ""),
+                  "sentence")
+
+
+def _lay_mls(folder: Path, names: set[str]) -> Layout | None:
+    needs, parts = {"transcripts.txt", "audio"}, [""]
+    if not needs <= names:
+        parts = [part for part in ("train", "dev", "test") if part in names and needs & _names(folder / part, part=True)]
+        if not parts and not needs & names:
+            return None
+    places = [(folder / part, f"{part}/".lstrip("/"), split_of(part)) for part in parts or [""]]
+    return Layout("Multilingual LibriSpeech", folder, tuple((f"{part}transcripts.txt", split) for _, part, split in places),
+                  tuple(f"{part}audio" for _, part, _ in places), text_column=_column(places[0][0] / "transcripts.txt", "\t"))
+
+
+def _lay_vctk(folder: Path, names: set[str]) -> Layout | None:
+    sounds = next((name for name in ("wav48_silence_trimmed", "wav48") if name in names), None)
+    return Layout("VCTK", folder, (("txt", ""),), (sounds,)) if sounds else None
+
+
+def _lay_libri(kind: str, ending: str, folder: Path, names: set[str]) -> Layout | None:
+    """Speakers and their chapters in folders of splits, or in this one."""
+    parts = [(name, split) for name in sorted(names) if (split := split_of(name)) and _holds(folder / name, ending)] or (
+        [(".", "")] if _holds(folder, ending) else [])
+    return Layout(kind, folder, tuple(parts), tuple(name for name, _ in parts)) if parts else None
+
+
+def _holds(folder: Path, ending: str, depth: int = 2) -> bool:
+    """Whether a file with that ending is in one of the first folders, of speakers and their chapters, below a folder."""
+    with suppress(ValueError):
+        if any(name.endswith(ending) for name in _names(folder, part=True)):
+            return True
+    return depth > 0 and any(_holds(below, ending, depth - 1) for below in _folders(folder)[:PEEKED])
+
+
+def _lay_mailabs(folder: Path, names: set[str]) -> Layout | None:
+    """The books of a tree that is one by the names in it, by those that lead to it, or by a file that only its books have."""
+    parts = Path(os.path.abspath(folder)).parts
+    if not ({"by_book", *SEXES} & {*names, *parts[-3:]} or any(
+            os.path.exists(path / "metadata_mls.json") for path in (folder, *_folders(folder)[:PEEKED]))):
+        return None
+    books = list(_books(folder, ""))
+    parts += ("by_book",) if "by_book" in names else ()
+    language = parts[parts.index("by_book") - 1] if "by_book" in parts else ""
+    return Layout("M-AILABS", folder, tuple((f"{book}metadata.csv", "") for book in books),
+                  tuple(f"{book}wavs" for book in books), language if re.fullmatch("[a-z]{2}_[A-Z]{2}", language) else "",
+                  _column(folder / books[0] / "metadata.csv")) if books else None
+
+
+def _books(folder: Path, at: str, depth: int = 4) -> Iterator[str]:
+    """Paths, each with its slash, of the folders of books: the folder itself, or some below it."""
+    if {"metadata.csv", "wavs"} <= _names(folder):
+        yield at
+    elif depth:
+        for path in _folders(folder):
+            yield from _books(path, f"{at}{path.name}/", depth - 1)
+
+
+KINDS = {
+    "codes": Kind("corpus.json, metadata.csv and codes/", _lay_codes, transcripts.piped),
+    "M-AILABS": Kind("by_book/female/<speaker>/<book>/metadata.csv and wavs/", _lay_mailabs, transcripts.piped),
+    "LJSpeech": Kind("metadata.csv and wavs/", _lay_ljspeech, transcripts.piped),
+    "audiofolder": Kind("metadata.csv or metadata.jsonl with file_name and text", _lay_audiofolder, transcripts.audiofolder),
+    "Common Voice": Kind("train.tsv or validated.tsv and clips/", _lay_common_voice, transcripts.common_voice),
+    "Multilingual LibriSpeech": Kind("transcripts.txt and audio/", _lay_mls, transcripts.mls),
+    "VCTK": Kind("txt/ and wav48_silence_trimmed/", _lay_vctk, transcripts.vctk),
+    "LibriTTS": Kind("train-clean-100/<speaker>/<chapter>/*.normalized.txt",
+                     partial(_lay_libri, "LibriTTS", ".normalized.txt"), transcripts.libritts),
+    "LibriSpeech": Kind("train-clean-100/<speaker>/<chapter>/*.trans.txt",
+                        partial(_lay_libri, "LibriSpeech", ".trans.txt"), transcripts.librispeech),
+}
 
 
 def entries(layout: Layout) -> Iterator[Entry | SetAside]:
     """Every clip that the transcripts name, in order, then every sound that they do not name."""
-    seen: dict[str, str] = {}
-    read = KINDS[layout.kind].read
+    seen: dict[str, tuple[str, int]] = {}       # where an id stands, and with which text
+    files = Files(layout.folder, _endings(layout))
     for transcript, split in layout.transcripts:
-        for line, found in read(layout, transcript, split):
-            if isinstance(found, Entry) and not (reason := _bad_name(found)):
-                if found.id in seen:
-                    raise ValueError(f"{layout.folder}: id {found.id!r} stands twice, in {seen[found.id]} and in "
-                                     f"{transcript} line {line}: keep one")
-                seen[found.id] = f"{transcript} line {line}"
-                yield _checked(found, layout)
+        for place, found in KINDS[layout.kind].read(layout, transcript, split, files):
+            if isinstance(found, SetAside):
+                yield found
+            elif reason := _bad_name(found):
+                yield SetAside(_shown(found.id), _shown(found.file), reason)
             else:
-                yield SetAside(_shown(found.id), _shown(found.file), reason) if isinstance(found, Entry) else found
+                first, text = seen.setdefault(composed(found.id), (place, hash(found.text)))
+                yield _checked(found, layout, files) if first == place else SetAside(
+                    found.id, found.file, f"its id stands twice (first in {first}, with "
+                    f"{'the same' if text == hash(found.text) else 'another'} text): keep one")
     if layout.kind != "Common Voice":           # whose clips/ holds more than its splits list
-        for file in _files(layout):
-            path = PurePosixPath(file)
-            names = {path.stem, str(path.relative_to(layout.sounds[0]).with_suffix(""))} \
-                if file.startswith(layout.sounds[0] + "/") else {path.stem}
+        for file in _sounds(layout):
+            stem = PurePosixPath(composed(files.stem(file)))
+            if layout.kind == "VCTK" and stem.name.endswith("_mic2"):
+                continue
+            below = (part for part in layout.sounds if stem.is_relative_to(part))
+            names = {stem.name.removesuffix("_mic1"), stem.name, str(stem), *(str(stem.relative_to(part)) for part in below)}
             if not names & seen.keys():
-                yield SetAside(_shown(path.stem), _shown(file), "no transcript: add its text, or ignore it")
+                yield SetAside(_shown(PurePosixPath(file).stem), _shown(file), "no transcript: add its text, or ignore it")
 
 
-def _piped(layout: Layout, transcript: str, split: str) -> Lines:
-    for line, (id, *texts) in _rows(layout.folder / transcript, "|"):
-        if not texts:
-            yield line, SetAside(f"line {line}", transcript, "no separator: a line is id|text")
-            continue
-        text = texts[1] if layout.kind == "LJSpeech" and len(texts) > 1 and texts[1].strip() else texts[0]
-        yield line, Entry(id.strip(), text.strip(), _find(layout, id.strip()), split)
+def _endings(layout: Layout) -> tuple[str, ...]:
+    return (".npy",) if layout.kind == "codes" else transcripts.SOUNDS
 
 
-def _common_voice(layout: Layout, transcript: str, split: str) -> Lines:
-    rows = _rows(layout.folder / transcript, "\t")
-    head = next(rows)[1]
-    if not {"path", "sentence"} <= set(head):
-        raise ValueError(f"{layout.folder / transcript} has columns {', '.join(head)[:80]!r}: path and sentence are needed")
-    for line, fields in rows:
-        row = dict(zip(head, fields))
-        if len(fields) <= max(head.index("path"), head.index("sentence")):
-            yield line, SetAside(f"{transcript} line {line}", transcript, "fewer columns than the head of the table")
-            continue
-        name = row["path"] if PurePosixPath(row["path"]).suffix else row["path"] + ".mp3"
-        yield line, Entry(PurePosixPath(name).stem if row["path"].strip() else "", row["sentence"].strip(), f"clips/{name}",
-                          split, row.get("client_id", ""))
-
-
-def _mls(layout: Layout, transcript: str, split: str) -> Lines:
-    folder = str(PurePosixPath(transcript).parent / "audio")
-    for line, (id, *texts) in _rows(layout.folder / transcript, "\t"):
-        if not texts:
-            yield line, SetAside(f"{transcript} line {line}", transcript, "no separator: a line is id, a tab, text")
-            continue
-        speaker, *book = id.split("_")[:2]
-        nested = f"{folder}/{speaker}/{book[0]}/{id}" if book else f"{folder}/{id}"
-        file = next((f for f in (_find(layout, nested, ""), _find(layout, f"{folder}/{id}", ""))
-                     if _inside(f) and os.path.isfile(layout.folder / f)), f"{nested}.flac") \
-            if _inside(id) else f"{folder}/{id}"
-        yield line, Entry(id, texts[0].strip(), file, split, speaker if book else "")
-
-
-KINDS = {
-    "LJSpeech": Kind(("metadata.csv", "wavs"), "metadata.csv and wavs/", _lay_ljspeech, _piped),
-    "Common Voice": Kind((".tsv", "clips"), "train.tsv or validated.tsv and clips/", _lay_common_voice, _common_voice),
-    "Multilingual LibriSpeech": Kind(("transcripts.txt", "audio"), "transcripts.txt and audio/", _lay_mls, _mls),
-    "codes": Kind(("corpus.json", "metadata.csv", "codes"), "corpus.json, metadata.csv and codes/", _lay_codes, _piped),
-}
-
-
-def _find(layout: Layout, id: str, folder: str | None = None) -> str:
-    """Path of a clip in the corpus folder, with the ending that it has."""
-    stem = f"{layout.sounds[0]}/{id}" if folder is None else id
-    endings = (".npy",) if layout.kind == "codes" else SOUNDS
-    if not _inside(stem):
-        return stem
-    return next((stem + e for e in endings if os.path.isfile(layout.folder / (stem + e))), stem + endings[0])
-
-
-def _inside(path: str) -> bool:
-    return ".." not in PurePosixPath(path).parts and not path.startswith("/")
+def _sounds(layout: Layout) -> Iterator[str]:
+    """Paths of all sounds or codes in the corpus folder, sorted folder by folder."""
+    return chain.from_iterable(walk(layout.folder, part, _endings(layout)) for part in layout.sounds)
 
 
 def _shown(name: str) -> str:
@@ -277,39 +321,30 @@ def _bad_name(entry: Entry) -> str:
     """Why no file is looked for under this name, "" where one is."""
     if not entry.id:
         return "no id: name its file"
-    if not _inside(entry.file) or not _inside(entry.id) or "//" in entry.file:
+    if not inside(entry.file) or not inside(entry.id) or "//" in entry.file:
         return "its name leaves the corpus folder: rename it"
     return "control characters in the name: rename it" if _controls(entry.id + entry.file) else ""
 
 
-def _checked(entry: Entry, layout: Layout) -> Entry | SetAside:
+def _checked(entry: Entry, layout: Layout, files: Files) -> Entry | SetAside:
     reason = None
     if not entry.text:
         reason = "empty text: write what is said"
     elif _controls(entry.text.replace("\t", " ")):
         reason = "control characters in the text: remove them"
     elif not os.path.isfile(layout.folder / entry.file):
-        reason = "no audio for this transcript: add the file, or remove the line" if layout.kind != "codes" else \
-            "no codes for this transcript: add the file, or remove the line"
+        other = files.unread(entry.file)
+        reason = f"another format ({other}): convert it to WAV, FLAC, OGG or MP3" if other else \
+            f"no {'codes' if layout.kind == 'codes' else 'audio'} for this transcript: add the file, or remove the line"
     return SetAside(entry.id, entry.file, reason) if reason else entry
-
-
-def _files(layout: Layout) -> Iterator[str]:
-    """Paths of all sounds or codes in the corpus folder, sorted folder by folder."""
-    endings = (".npy",) if layout.kind == "codes" else SOUNDS
-    for sounds in layout.sounds:
-        for folder, folders, files in os.walk(layout.folder / sounds):
-            folders.sort()
-            for name in sorted(files):
-                if name.lower().endswith(endings):
-                    yield Path(folder, name).relative_to(layout.folder).as_posix()
 
 
 def listing(layout: Layout) -> str:
     """sha256 over name, size and time of change of all transcripts and clips: changes when any of them does."""
     total = hashlib.sha256()
     described = ("corpus.json",) if layout.kind == "codes" else ()
-    for name in chain(described, (t for t, _ in layout.transcripts), _files(layout)):
+    transcripts = (walk(layout.folder, t, (".txt",)) if os.path.isdir(layout.folder / t) else (t,) for t, _ in layout.transcripts)
+    for name in chain(described, *transcripts, _sounds(layout)):
         try:
             stat = (layout.folder / name).stat()
             total.update(json.dumps([name, stat.st_size, stat.st_mtime_ns]).encode())

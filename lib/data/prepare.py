@@ -50,7 +50,7 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
         name, sort = layout.folder.name, "codes" if layout.kind == "codes" else "recorded speech"
         return records.save("corpus", what, {
             "name": name, "kind": layout.kind, "speech": f"{sort} of corpus {name}", "language": language,
-            "alphabet": alphabet, "splits": splits, "frame_rate": layout.frame_rate or FRAME_RATE,
+            "text_column": layout.text_column, "alphabet": alphabet, "splits": splits, "frame_rate": layout.frame_rate or FRAME_RATE,
             "set_aside": dict(reasons.most_common()), "examples": examples},
             {"clips.jsonl": listed, "set_aside.tsv": aside})
 
@@ -150,7 +150,8 @@ def _split(layout: Layout, hold_out: str | None, usable: Path, listed: Path) -> 
         group = row["speaker"] if hold_out == "speaker" else row["spoken"]
         return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8])
 
-    own = hold_out is None and all(row["split"] for row in rows())
+    splits = {row["split"] for row in rows()}
+    own = hold_out is None and "" not in splits and len(splits) > 1        # train alone is split as if it were none
     if hold_out == "speaker" and not all(row["speaker"] for row in rows()):
         raise ValueError(f"corpus {layout.folder} does not say who speaks: hold out sentences (hold_out)")
     groups = [] if own else sorted({place(row) for row in rows()})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from corpora import make_common_voice, make_ljspeech, make_mls, make_tokens
+from corpora import make_audiofolder, make_common_voice, make_ljspeech, make_mls, make_tokens
 from lib import files, records
 from lib.config import REPOSITORY, STUDIES, study
 from lib.data import prepare as preparation
@@ -96,6 +96,13 @@ def test_the_splits_of_the_corpus_are_followed(spoken, tmp_path):
         assert [f"{r['id']}" in table.read_text() for r in rows] == [True] * len(rows) and rows
 
 
+def test_training_clips_alone_are_split(spoken, tmp_path):
+    make_audiofolder(tmp_path / "mine", spoken, splits=("train",))
+    splits = everything(own(tmp_path / "mine"))
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 6, "validation": 3, "test": 3}
+    assert own(tmp_path / "mine").record.result["text_column"] == "text"
+
+
 def test_what_was_encoded_once_is_not_encoded_again(spoken, tmp_path, counted, monkeypatch):
     make_ljspeech(tmp_path / "mine", spoken)
     real = preparation.examine
@@ -174,6 +181,12 @@ def test_codes_are_taken_as_they_are_and_extra_codebooks_dropped(codes, tmp_path
     assert np.array_equal(corpus.tokens(clip).codes, expected[:4]) and clip.audio is None and corpus.silent == ""
     sound = corpus.sound(corpus.tokens(clip).codes, corpus.made_with)
     assert np.array_equal(sound, load_codec().decode(expected[:4]))
+
+
+def test_the_study_s_language_is_that_of_codes_that_name_none(codes, tmp_path):
+    make_tokens(tmp_path / "mine", [(id, f"{text} 5", c) for id, text, c in codes], codec="embedded", language="")
+    corpus = own(tmp_path / "mine", language="it")
+    assert corpus.language == "it" and all(row["spoken"] == f"{row['text'][:-2]} cinque" for row in corpus.rows("train"))
 
 
 def test_without_the_codec_s_weights_there_is_a_reason_and_no_sound(codes, tmp_path, monkeypatch):
