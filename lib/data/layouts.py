@@ -29,7 +29,7 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, read_array
 
 from . import transcripts
-from .audio import Unusable, bounded
+from .audio import ENDINGS, Unusable, bounded
 from .transcripts import SEXES, TEXTS, Entry, Files, Layout, Lines, SetAside, columns, composed, head_of, inside, split_of, walk
 
 BINS = 1024
@@ -299,7 +299,7 @@ def entries(layout: Layout) -> Iterator[Entry | SetAside]:
 
 
 def _endings(layout: Layout) -> tuple[str, ...]:
-    return (".npy",) if layout.kind == "codes" else transcripts.SOUNDS
+    return (".npy",) if layout.kind == "codes" else ENDINGS
 
 
 def _sounds(layout: Layout) -> Iterator[str]:

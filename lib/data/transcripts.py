@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")         # that are read
-OTHERS = tuple(e for e in ".m4a .mp4 .aac .webm .mka .wma .amr .3gp .aif .aiff .aifc .rf64 .w64 .caf .au .sph .wv .ape .oga".split()
-               if e not in SOUNDS)                          # that are only named
+from .audio import ENDINGS
+
+OTHERS = tuple(".m4a .mp4 .aac .webm .mka .wma .amr .3gp .w64 .caf .au .sph .wv .ape".split())     # endings of sounds not read
 SPLITS = {"train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
           "validation": "validation", "test": "test", "testing": "test", "eval": "test"}
 IDS = {"id", "file", "file_id", "file_name", "filename", "name", "path", "audio", "audio_file", "audio_path", "wav", "wav_file",
@@ -234,7 +234,7 @@ def columns(path: Path, separator: str) -> Columns:
 def _labels(values: list[str]) -> bool:
     values = [value for value in values if value]
     letters, digits = (sum(map(kind, "".join(values))) for kind in (str.isalpha, str.isdigit))
-    return letters <= digits or all(value.lower().endswith(SOUNDS) for value in values) or (
+    return letters <= digits or all(value.lower().endswith(ENDINGS) for value in values) or (
         3 * len(set(values)) <= 2 * len(values) and sum(len(value.split()) for value in values) <= 2 * len(values))
 
 
