@@ -36,6 +36,16 @@ class Unusable(ValueError):
     """Why a clip is set aside, and what to do about it, in one line."""
 
 
+class _Private(mmap.mmap):
+    """A file that can be changed without being written to; who seeks beyond its end is there."""
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> None:
+        try:
+            super().seek(position, whence)
+        except ValueError:
+            super().seek(0, io.SEEK_END)
+
+
 class _Stream(soundfile.SoundFile):
     """Read once, from its start to its end: soundfile seeks after reading, which GSM 6.10 and streamed FLAC cannot."""
 
@@ -80,7 +90,7 @@ def read_audio(path: Path) -> np.ndarray:
     if not np.isfinite(audio).all():
         raise Unusable("holds samples that are no numbers: export it again")
     if (peak := np.abs(samples).max()) > LOUDEST:
-        raise Unusable(f"a peak of {peak:,.4g} times full scale: integers stored as floats; export it again")
+        raise Unusable(f"a peak of {peak:,.0f} times full scale: integers stored as floats; export it again")
     if np.abs(audio).max() < SILENCE:
         raise Unusable("silent: its peak is under -50 dB of full scale")
     audio = audio.astype(np.float32)
@@ -139,7 +149,7 @@ def bounded(seconds: float) -> None:
                        f"{LONGEST:g} s are used")
 
 
-def _mended(file: BinaryIO, size: int) -> mmap.mmap | None:
+def _mended(file: BinaryIO, size: int) -> _Private | None:
     """A WAV, RF64 or AIFF of `size` bytes whose header says the length of the sound that is there, None where it does by
     itself or is none of these; Unusable where the file was cut off.
 
@@ -170,7 +180,7 @@ def _mended(file: BinaryIO, size: int) -> mmap.mmap | None:
     if end <= size and (size - end < 8 or any(_chunk(file, start, size, order) for start in (end, end + length % 2))):
         return None
     field = field or at - 4
-    content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)      # private: the file stays as it is
+    content = _Private(file.fileno(), 0, access=mmap.ACCESS_COPY)       # the file stays as it is
     content[field:field + width] = there.to_bytes(width, order)
     return content
 

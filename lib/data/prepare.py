@@ -36,7 +36,7 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
         raise ValueError(f"{layout.folder / 'corpus.json'} says {layout.codebooks} codebooks, {study.codebooks} are asked "
                          "for: ask for fewer (codebooks)")
     language = study.language or layout.language
-    language_of(language)                           # or there is none
+    language_of(language)                           # refuses one that is not known, before any work
     what = {"corpus": layout.folder.name, "kind": layout.kind, "listing": listing(layout), "language": language,
             "hold_out": study.hold_out, "codec": codec.identity if codec else layout.codec,
             "code": records.code_digest("data/*.py")}

@@ -27,9 +27,11 @@ SPACES = set("be ca cs da eo es fi fr hu kk lt lv nb nn no pt ru sk sl sv tg uk"
 def normalise(text: str, language: str = "pl") -> str:
     """The sentence as it is spoken in the language of a tag, "" where it is not known. Polish has rules of its own;
     elsewhere it is composed (NFC), lower case, with plain spaces, apostrophes and hyphens, and numbers as cardinals.
-    Invisible characters and pictographs are not spoken. ValueError where there is no such language, or where numbers
-    cannot be spelled out in it."""
+    Invisible characters and pictographs are not spoken. ValueError where there is no such language, where numbers
+    cannot be spelled out in it, or where a character was lost (U+FFFD)."""
     spoken = language_of(language)
+    if "\ufffd" in text:
+        raise ValueError("a character was lost when the text was converted (U+FFFD): convert it again from its own encoding")
     text = _visible(unicodedata.normalize("NFC", text))
     if spoken == "pl":
         return polish.normalise(text)

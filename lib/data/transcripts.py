@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from .audio import ENDINGS
 
-OTHERS = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".w64", ".caf", ".au", ".sph", ".wv", ".ape")   # not read
+OTHERS = tuple(".m4a .mp4 .aac .webm .mka .wma .amr .3gp .w64 .caf .au .sph .wv .ape".split())     # endings of sounds not read
 SPLITS = {"train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
           "validation": "validation", "test": "test", "testing": "test", "eval": "test"}
 IDS = {"id", "file", "file_id", "file_name", "filename", "name", "path", "audio", "audio_file", "audio_path", "wav", "wav_file",

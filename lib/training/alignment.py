@@ -6,10 +6,12 @@ Shih et al. 2021, with its beta-binomial prior to begin with). Then each clip is
 likely too, and transcripts that fit their clip no better than another's are set aside.
 """
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, lru_cache
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,8 @@ from torch.nn import functional as F
 from .. import records
 from ..data.codec import FRAME_RATE
 from ..data.corpus import OwnCorpus
-from ..data.phrases import PAUSE, Group, Phrase, align
-from ..data.speech import Utterance, synthesise
+from ..data.phrases import PAUSE, Group, Phrase, align, sentences_of
+from ..data.speech import Speech, Utterance, synthesise
 from ..data.text import voice_of
 from ..metrics.monotonic import posterior, segments
 from ..models.aligner import Aligner
@@ -241,21 +243,44 @@ def _align(corpus: OwnCorpus, voice: str, path: Path) -> tuple[dict, dict[str, b
 def _untimed(corpus: OwnCorpus, voice: str) -> tuple[list[Phrase], list[list[str]]]:
     """The clips of a corpus as phrases without times, and why others are none: id, file and reason."""
     rows = [row for split in ("train", "validation", "test") for row in corpus.rows(split)]
+    said = [sentences_of(row["spoken"]) or [row["spoken"]] for row in rows]
+    speeches = synthesise(Utterance(sentence, voice) for sentences in said for sentence in sentences)
     bar, found, aside = progress_bar(len(rows), "phonemes and codes", unit="clip"), [], []
-    for row, speech in zip(rows, synthesise(Utterance(row["spoken"], voice) for row in rows)):
+    for row, sentences in zip(rows, said):
+        spoken = list(zip(sentences, islice(speeches, len(sentences))))
         bar.update()
         try:
             if row["frames"] > LONGEST_SECONDS * corpus.frame_rate:
                 raise ValueError(f"longer than {LONGEST_SECONDS:g} s: cut it at its sentences")
-            if not any(name for _, name in speech.phonemes):
-                raise ValueError(f"espeak-ng says nothing of it in voice {voice}")
-            groups = untimed(align(speech, row["spoken"], round(speech.seconds * FRAME_RATE) + 1))
+            groups = untimed(words_of(spoken))
             found.append(Phrase(row["id"], row["spoken"], groups, corpus.codes(row), row["split"], row["file"]))
         except ValueError as error:
             aside.append([row["id"], row["file"], str(error)])
     bar.close()
     _refuse_none(found, aside, corpus)
     return found, aside
+
+
+def words_of(spoken: list[tuple[str, Speech]]) -> tuple[Group, ...]:
+    """The groups of sentences as espeak-ng says them, times its own. It may call a dash before a word the word: then what
+    follows is, if that has letters and no phonemes. ValueError where it says nothing of a sentence, or other words."""
+    out: list[Group] = []
+    for sentence, speech in spoken:
+        try:
+            groups = list(align(speech, sentence, round(speech.seconds * FRAME_RATE) + 1))
+        except (ValueError, IndexError):
+            raise ValueError(f"espeak-ng reads it in other words: {sentence[:60]!r}") from None
+        if not any(name != PAUSE for g in groups for name, _ in g.phonemes):
+            raise ValueError(f"espeak-ng says nothing: {sentence[:60]!r}")
+        for i, (one, other) in enumerate(pairwise(groups)):
+            if one.phonemes and not other.phonemes and not any(map(str.isalpha, one.characters)) and (
+                    word := re.search(r"\w.*\w|\w", other.characters)):
+                groups[i] = Group(one.characters + other.characters[:word.end()], one.phonemes)
+                groups[i + 1] = Group(other.characters[word.end():] or " ", other.phonemes)
+        if out:
+            out[-1] = Group(f"{out[-1].characters} ", out[-1].phonemes)
+        out += groups
+    return tuple(out)
 
 
 def _refuse_none(left: list[Phrase], aside: list[list[str]], corpus: OwnCorpus) -> None:

@@ -146,6 +146,8 @@ def test_clips_that_cannot_be_used_are_listed_with_the_reason_and_the_rest_is_us
         assert any(id in key and words in reason for key, reason in reasons.items()), (id, words, aside)
     assert len(aside) == 11 == sum(corpus.record.result["set_aside"].values())
     assert "digits" in ids(own(tmp_path / "mine", language="en"))
+    with pytest.raises(ValueError, match="^language 'klingon' is not known: give its ISO 639 code"):
+        own(tmp_path / "mine", language="klingon")
 
 
 @pytest.mark.parametrize("clips, words", [

@@ -266,6 +266,12 @@ def test_what_is_not_seen_or_not_spoken_is_left_out(written, spoken, language):
     assert normalise(written, language) == spoken == normalise(spoken, language)
 
 
+@pytest.mark.parametrize("language", ["pl", "fr", ""])
+def test_a_lost_character_is_not_left_out_in_silence(language):
+    with pytest.raises(ValueError, match="^a character was lost when the text was converted .U.FFFD.: convert it again"):
+        normalise("caf\ufffd", language)
+
+
 @pytest.mark.parametrize("text, language", [
     ("हिन्दी में", "hi"), ("مُحَمَّد", "ar"), ("ภาษาไทยที่", "th"), ("e\u0331a", "en"), ("v °c", "hu"), ("№ ая", "")])
 def test_marks_of_a_script_and_spoken_signs_stay(text, language):
