@@ -53,7 +53,7 @@ def untimed(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     """Groups without times: every separator, one before the first word and one after the last too, may be a pause."""
     out = [Group(g.characters, tuple((name, 0) for name, _ in g.phonemes) or ((PAUSE, 0),)) for g in groups]
     edge = Group(" ", ((PAUSE, 0),))
-    first, last = (any(name != PAUSE for name, _ in out[at].phonemes) for at in (0, -1))
+    first, last = _says(out[0]), _says(out[-1])
     return (edge,) * first + tuple(out) + (edge,) * last
 
 
@@ -70,6 +70,11 @@ def timed(groups: tuple[Group, ...], frames: Iterable[int]) -> tuple[Group, ...]
 def classes(phrases: Iterable[Phrase]) -> tuple[str, ...]:
     """The pause, and every phoneme without its stress."""
     return PAUSE, *sorted({_plain(name) for p in phrases for g in p.groups for name, _ in g.phonemes} - {PAUSE})
+
+
+def _says(group: Group) -> bool:
+    """Whether there is more to hear of a group than a pause."""
+    return any(name != PAUSE for name, _ in group.phonemes)
 
 
 def _plain(name: str) -> str:
@@ -111,11 +116,13 @@ def forward_sum(model: Aligner, chosen: list[Example], weight: float) -> tuple[T
 
 
 def batches(lengths: list[int], seed: int) -> list[list[int]]:
-    """Clips of like length for each step, together of about FRAMES frames."""
-    random, order, out = np.random.default_rng(seed), np.argsort(lengths, kind="stable"), []
-    for first in random.integers(len(order), size=STEPS).tolist():
-        size = max(1, round(FRAMES / lengths[order[first]]))
-        out.append(order[max(0, min(first, len(order) - size)):][:size].tolist())
+    """Clips of like length for each step, together of at most FRAMES frames where one alone is not longer."""
+    order = np.argsort(lengths, kind="stable")
+    ends = np.cumsum(np.array(lengths)[order])
+    out = []
+    for first in np.random.default_rng(seed).integers(len(order), size=STEPS):
+        last = np.searchsorted(ends, ends[first] - lengths[order[first]] + FRAMES, "right")
+        out.append(order[first:max(last, first + 1)].tolist())
     return out
 
 
@@ -263,17 +270,17 @@ def _untimed(corpus: OwnCorpus, voice: str) -> tuple[list[Phrase], list[list[str
 
 def words_of(spoken: list[tuple[str, Speech]]) -> tuple[Group, ...]:
     """The groups of sentences as espeak-ng says them, times its own. It may call a dash before a word the word: then what
-    follows is, if that has letters and no phonemes. ValueError where it says nothing of a sentence, or other words."""
+    follows is, if that has letters and says nothing. ValueError where it says nothing of a sentence, or other words."""
     out: list[Group] = []
     for sentence, speech in spoken:
         try:
             groups = list(align(speech, sentence, round(speech.seconds * FRAME_RATE) + 1))
         except (ValueError, IndexError):
             raise ValueError(f"espeak-ng reads it in other words: {sentence[:60]!r}") from None
-        if not any(name != PAUSE for g in groups for name, _ in g.phonemes):
+        if not any(map(_says, groups)):
             raise ValueError(f"espeak-ng says nothing: {sentence[:60]!r}")
         for i, (one, other) in enumerate(pairwise(groups)):
-            if one.phonemes and not other.phonemes and not any(map(str.isalpha, one.characters)) and (
+            if _says(one) and not _says(other) and not any(map(str.isalpha, one.characters)) and (
                     word := re.search(r"\w.*\w|\w", other.characters)):
                 groups[i] = Group(one.characters + other.characters[:word.end()], one.phonemes)
                 groups[i + 1] = Group(other.characters[word.end():] or " ", other.phonemes)

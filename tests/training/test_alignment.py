@@ -1,0 +1,112 @@
+"""Speech that came without times: against espeak-ng's own times, and what is set aside."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lib.data.audio import SAMPLE_RATE
+from lib.data.phrases import Group, Phrase
+from lib.data.speech import Speech, Utterance, synthesise
+from lib.metrics.monotonic import log_likelihood
+from lib.models.aligner import Aligner
+from lib.training import alignment
+
+KOT = (Group("kot", (("k", 3), ("ˈɔ", 5), ("t", 2))), Group(", ", (("_", 4),)), Group("pies", (("p", 2), ("ɛ", 6))))
+
+
+def test_every_separator_and_both_ends_may_be_a_pause():
+    groups = alignment.untimed((KOT[0], Group(" ", ()), KOT[2]))
+    assert [g.characters for g in groups] == [" ", "kot", " ", "pies", " "]
+    assert [g.phonemes for g in groups[::2]] == [(("_", 0),)] * 3 and groups[1].phonemes == (("k", 0), ("ˈɔ", 0), ("t", 0))
+
+
+def test_times_come_back_and_pauses_without_time_leave_nothing():
+    groups = alignment.untimed(KOT)
+    timed = alignment.timed(groups, [0, 3, 5, 2, 4, 2, 6, 7])
+    assert timed == (*KOT, Group(" ", (("_", 7),)))
+    assert alignment.timed(alignment.untimed((KOT[0], Group(" ", ()), KOT[2])), [0, 3, 5, 2, 0, 2, 6, 0]) == (
+        KOT[0], Group(" ", ()), KOT[2])
+
+
+def test_a_phoneme_lasts_as_many_frames_as_the_clip_has_time_for():
+    states, optional = np.array([0, 4, 5, 0]), np.array([True, False, False, True])
+    for frames, row in ((20, [0, 4, 4, 4, 5, 5, 5, 0]), (6, [0, 4, 4, 5, 5, 0]), (2, [0, 4, 5, 0])):
+        held, may = alignment.held(states, optional, frames)
+        assert held.tolist() == row and may.tolist() == [state == 0 for state in row]
+
+
+def test_the_gradient_is_that_of_the_forward_sum():
+    """Of the likelihood of all paths in float64, less that of all classes."""
+    torch.manual_seed(0)
+    model = Aligner(2, 5, width=8).double().eval()
+    states, optional = np.array([0, 3, 1, 0, 4]), np.array([True, False, False, True, False])
+    one = (torch.randint(1024, (2, 17)), states, optional)
+    loss, frames = alignment.forward_sum(model, [one], 0.0)
+    loss.backward()
+    ours = model.head.weight.grad.clone()
+    model.zero_grad()
+    logits = model(one[0][None])[0]
+    held, may = alignment.held(states, optional, 17)
+    total = log_likelihood(logits.log_softmax(-1)[:, held] - 0.5 * model.share.log()[held], may)
+    (-total / 17).backward()
+    torch.testing.assert_close(ours, model.head.weight.grad, atol=1e-12, rtol=1e-9)
+    assert frames.sum().item() == pytest.approx(17) and frames[2] == 0
+
+
+def test_batches_hold_clips_of_like_length_and_about_as_many_frames():
+    lengths = [100, 1500, 90, 110, 1400, 700] * 9
+    for batch in alignment.batches(lengths, 0):
+        sizes = [lengths[i] for i in batch]
+        assert (sum(sizes) <= alignment.FRAMES or len(batch) == 1) and len(batch) == len(set(batch)) and sizes == sorted(sizes)
+    assert len(alignment.batches(lengths, 0)) == alignment.STEPS
+    assert {i for batch in alignment.batches(lengths, 0) for i in batch} == set(range(len(lengths)))
+
+
+def test_sentences_are_read_one_by_one_and_a_dash_is_no_word():
+    said = ["jeden kot.", "- dwa psy!"]
+    groups = alignment.words_of(list(zip(said, synthesise(Utterance(text, "pl") for text in said))))
+    assert "".join(g.characters for g in groups) == "jeden kot. - dwa psy!"
+    said = {g.characters: "".join(name for name, _ in g.phonemes) for g in groups if any(name != "_" for name, _ in g.phonemes)}
+    assert said == {"jeden": "jˈɛdɛn", "kot": "kˈɔt", "- dwa": "dvˈa", "psy": "psˈɨ"}
+    with pytest.raises(ValueError, match="espeak-ng (says nothing|reads it in other words): '!'"):
+        alignment.words_of([("!", Speech(np.zeros(SAMPLE_RATE, np.float32), [], [(0.0, "")]))])
+
+
+def clips(count: int) -> tuple[list[Phrase], list[list[int]]]:
+    """Made-up phrases of five phonemes, whose codes tell them and are noisy, between two silences; and the true onsets."""
+    random, out, truth = np.random.default_rng(0), [], []
+    for number in range(count):
+        names = [str(n) for n in random.integers(5, size=random.integers(4, 9))]
+        frames = random.integers(3, 12, size=len(names) + 2)
+        row = np.repeat([9, *map(int, names), 9], frames) * 3 + random.integers(3, size=frames.sum())
+        groups = alignment.untimed((Group("word", tuple((name, 0) for name in names)),))
+        out.append(Phrase(str(number), "word", groups, np.stack([row, random.integers(50, size=len(row))]).astype(np.int16)))
+        truth.append(np.cumsum(frames)[:-2].tolist())
+    return out, truth
+
+
+def test_times_are_found_and_strangers_transcripts_fit_worse(monkeypatch, tmp_path):
+    monkeypatch.setattr(alignment, "STEPS", 100)
+    monkeypatch.setattr(alignment, "FRAMES", 300)
+    phrases, truth = clips(60)
+    wrong = replace(phrases[0], groups=phrases[1].groups)
+    names = alignment.classes(phrases)
+    assert names == ("_", "0", "1", "2", "3", "4")
+    examples = [alignment.example(p, names) for p in [wrong, *phrases[1:]]]
+    model, _ = alignment.learn(examples[1:], len(names), tmp_path / "checkpoint")
+    cuts, times = alignment.cut(model, examples)
+    assert all(frames.sum() == codes.shape[1] for frames, (codes, _, _) in zip(cuts, examples))
+    off = [np.abs(np.cumsum(frames)[:-2] - onsets) for frames, onsets in zip(cuts[1:], truth[1:])]
+    # doubled phonemes have no boundary that anything could tell
+    assert np.median(np.concatenate(off)) == 0 and np.mean(np.concatenate(off) <= 3) > 0.95
+    fits = [alignment.fit_of(model, codes, states, frames) for frames, (codes, states, _) in zip(cuts, examples)]
+    strangers = alignment.against_strangers(model, examples, times)
+    assert max(fits) <= 0 and fits[0] < np.median(fits) + (np.median(strangers) - np.median(fits)) / 3 < np.percentile(fits, 10)
+
+
+def test_what_is_too_short_for_its_phonemes_does_not_fit():
+    model = Aligner(2, 3).eval()
+    one = (torch.zeros(2, 2, dtype=torch.long), np.array([1, 2, 1]), np.zeros(3, bool))
+    (frames,), _ = alignment.cut(model, [one])
+    assert not frames.any() and alignment.fit_of(model, *one[:2], frames) == -np.inf
