@@ -189,11 +189,6 @@ class Study:
             return self.name
         return f"{self.name}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(self.corpus).name)}-{crc32(self.corpus.encode()):08x}"
 
-    @property
-    def speaks(self) -> bool:
-        """Whether it has a study of speech, which needs to know when each phoneme is said."""
-        return self.phrases > 0 and self.corpus == EMBEDDED
-
 
 WHY = {"windows": (75, 300), "states": (4, 64), "depths": (0.5, 2.0)}
 STUDIES = {s.name: s for s in (

@@ -13,11 +13,15 @@ from dataclasses import replace
 from math import inf, isfinite
 
 from . import config, records
-from .config import ALIGNED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, Study
+from .config import ALIGNED, EMBEDDED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, Study
+from .data.codec import FRAME_RATE
+from .data.corpus import load_corpus
+from .data.text import voice_of
 from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from .models.cores import CORES, LACKING, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training import durations
+from .training.alignment import aligned
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
@@ -26,7 +30,28 @@ ROUNDS = 5      # of trying learning rates: the best of those tried may be at th
 
 def material(study: Study) -> Speech:
     """What the study trains on and judges by."""
-    return Speech(study.phrases, study.judged, study.tested, study.voice, study.codec, study.hearing, study.hearing_steps)
+    own = study.corpus != EMBEDDED
+    voice = voice_of(load_corpus(study).language) if own else study.voice
+    return Speech(study.phrases, study.judged, study.tested, voice, study.codec, study.hearing, study.hearing_steps,
+                  study if own else None)
+
+
+def obstacle(study: Study) -> str:
+    """Why a study holds no study of speech, "" where it does."""
+    if not study.phrases:
+        return f"study {study.name} holds no study of speech"
+    if study.corpus == EMBEDDED:
+        return ""
+    corpus = load_corpus(study)
+    if corpus.frame_rate != FRAME_RATE:
+        return f"the study of speech is made for {FRAME_RATE:g} frames a second: these codes have {corpus.frame_rate:g}"
+    if not corpus.language:
+        return "the study of speech needs to know the language: give it (language)"
+    try:
+        voice_of(corpus.language)
+    except ValueError as error:
+        return f"no study of speech: {error}"
+    return ""
 
 
 def base(study: Study, data: Data, core: str, conditioning: str | None = None, units: str | None = None,
@@ -143,6 +168,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     are training runs, `said/<part>/<core>` what they said."""
     speech = material(study)
     data, judge = load_data(speech), Judge.of(speech)
+    if judge.corpus:
+        records.note(study.label, "alignment", [aligned(judge.corpus)])
     records.note(study.label, "recogniser", [judge.record])
     records.note(study.label, "bounds", [bounds(base(study, data, study.speech_cores[0]).model, speech, data, judge)])
     chosen = {(name, core): part(study, data, name, core) for name in study.parts for core in cores}
@@ -158,7 +185,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
                          [draw_and_judge(run, speech, data, judge, study.drawn) for run in runs[:1] if study.drawn])
             model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
-                long = runs if study.spoken_seconds else []
+                long = runs if study.spoken_seconds and not speech.own else []      # whose texts are the grammar's
                 records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  durations.train_durations(model, data))

@@ -18,7 +18,7 @@ from lib.data.phrases import Group, Phrase
 from lib.models.recogniser import Recogniser
 judge = Judge(None, Recogniser(("a", "b")).eval(), None)
 sound = np.sin(np.arange(24_000) / 20).astype(np.float32) / 4
-heard = judge.hear(Phrase("p", "a", (Group("a", (("a", 9),)),), np.zeros((8, 9), np.int16)), sound / 2, sound)
+heard = judge.hear(Phrase("p", "a", (Group("a", (("a", 9),)),), np.zeros((8, 9), np.int16)), None, sound / 2, sound)
 assert abs(heard["louder_db"] + 6.02) < 0.01, heard
 """
 LAYOUT = """

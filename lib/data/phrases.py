@@ -205,14 +205,14 @@ def _groups(speech: Speech, text: str) -> tuple[Group, ...]:
     return align(speech, text, -(-len(speech.audio) // HOP))
 
 
-def say_apart(text: str, voice: str) -> list[Sentence]:
+def say_apart(text: str, voice: str, language: str = "pl") -> list[Sentence]:
     """The sentences of any text as espeak-ng says each by itself, with the pauses that it makes between them.
 
     A pause depends on the marks and blank lines there. It is measured between two words with the same between them, the
     second with a capital: before a small letter espeak-ng takes a full stop for an abbreviation's and makes no pause."""
     marked = []                 # sentences, with what follows
     for paragraph in re.split(r"\n\s*\n", text):
-        said = sentences_of(normalise(paragraph))
+        said = sentences_of(normalise(paragraph, language))
         marked += [*(f"{sentence} " for sentence in said[:-1]), *(f"{sentence}\n\n" for sentence in said[-1:])]
     said = [sentence.strip() for sentence in marked]
     between = ["tak" + re.search(r"\W*$", one)[0] + re.match(r"\W*", other)[0] + "Tak" for one, other in pairwise(marked)]

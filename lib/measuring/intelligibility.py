@@ -4,7 +4,7 @@ Each test sentence is said twice where the conditioning is aligned: with the dur
 predicted ones. The ceiling is the codec's resynthesis of the sentence itself; the floors are an untrained model, and
 what the model said for another sentence.
 """
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from .. import records
 from ..config import ALIGNED, ModelConfig, described
 from ..data.audio import SAMPLE_RATE, flac
 from ..data.codec import FRAME_RATE, Codec, load_codec
-from ..data.corpus import sentences
+from ..data.corpus import OwnCorpus, load_corpus, sentences
 from ..data.phrases import LONGEST, Phrase, phrases, plan, texts
 from ..data.speech import Utterance, synthesise
 from ..data.text import encode, normalise
@@ -31,9 +31,10 @@ from ..progress import progress_bar
 from ..speaking.decoding import behaviour, decode, longest_of, speak
 from ..speaking.sampling import Sampling
 from ..training.durations import load_durations, predicted_plan, train_durations
+from ..training.own_recogniser import code_features, train_own_recogniser
 from ..training.recogniser import Settings, load_recogniser, recognise, train_recogniser
 from ..training.recogniser import durations as heard_durations
-from ..training.speech import Data, Speech, load_speech, speech_config
+from ..training.speech import Data, Speech, load_speech, own_data, speech_config
 from .codec_quality import mos
 from .listening import CODES, sound_file
 
@@ -50,33 +51,62 @@ class Judge:
     """What a run is judged by: the recogniser, the codec that makes sound of codes, and the list of hard sentences."""
     record: records.Record
     recogniser: Recogniser
-    codec: Codec
+    codec: Codec | None         # None where a corpus holds codes and nobody has what made them: then codes are heard
     hard: list[Phrase] = field(default_factory=list)
+    voice: str = ""             # espeak-ng's, that says what is to be said
+    corpus: OwnCorpus | None = None     # or whose clips say it
 
     @classmethod
     def of(cls, speech: Speech) -> "Judge":
+        if speech.own:
+            corpus = load_corpus(speech.own)
+            record = train_own_recogniser(speech, own_data(speech), Settings(speech.hearing, speech.hearing_steps))
+            return cls(record, load_recogniser(record), corpus.codec, corpus=corpus)
         codec = load_codec(speech.codec)
         record = train_recogniser(speech.voice, codec, Settings(speech.hearing, speech.hearing_steps))
-        return cls(record, load_recogniser(record), codec, phrases("hard", speech.test, speech.voice, codec))
+        return cls(record, load_recogniser(record), codec, phrases("hard", speech.test, speech.voice, codec), speech.voice)
 
-    def hear(self, phrase: Phrase, audio: np.ndarray, reference: np.ndarray) -> dict:
-        """Errors among the phonemes that are heard, and how far the sound is from the reference's."""
-        heard = recognise(self.recogniser, audio)
+    def sound(self, codes: np.ndarray) -> np.ndarray | None:
+        """Audio (samples,) of codes (codebooks, frames), where there is what makes it."""
+        return self.codec and self.codec.decode(codes)
+
+    def references(self, said: Iterable[Phrase]) -> Iterator[np.ndarray | None]:
+        """The sentences as espeak-ng, or the corpus, says them; None where that has no sound."""
+        if self.corpus:
+            return (self.corpus.audio(p.file) for p in said)
+        return (speech.audio for speech in synthesise(Utterance(p.text, self.voice) for p in said))
+
+    def hear(self, phrase: Phrase, codes: np.ndarray, audio: np.ndarray | None, reference: np.ndarray | None) -> dict:
+        """Errors among the phonemes that are heard, in the codes where there is no sound, and how far that is from the
+        reference's."""
+        heard = recognise(self.recogniser, audio) if audio is not None else self.recogniser.read(
+            torch.from_numpy(code_features(codes)))
         wrong = edits(phrase.phonemes, heard)
         return {"phonemes": len(phrase.phonemes), "errors": sum(wrong), **wrong._asdict(), "heard": " ".join(heard),
-                "loop": loop(phrase.phonemes, heard),
-                "mcd_db": warped_distortion(reference, audio), "f0_cents": warped_pitch_error(reference, audio)}
+                "loop": loop(phrase.phonemes, heard), **apart(reference, audio)}
 
     def distances(self, sounds: list[np.ndarray], references: list[np.ndarray]) -> dict:
-        """How far F0 and the time from phoneme to phoneme are distributed from the references', over all sentences."""
+        """How far F0 and the time from phoneme to phoneme are distributed from the references', over all sentences; nothing where
+        one of them has no sound."""
+        if any(sound is None for sound in (*sounds, *references)):
+            return {}
         f0, durations = ([np.concatenate([[], *map(measure, said)]) for said in (sounds, references)]
                          for measure in (voiced_cents, lambda audio: heard_durations(self.recogniser, audio)))
         return {"f0_distance_cents": distribution_distance(*f0), "duration_distance_ms": distribution_distance(*durations)}
 
 
+def apart(reference: np.ndarray | None, audio: np.ndarray | None) -> dict[str, float]:
+    """How far a sound is from the reference; nan where one of them is missing."""
+    if reference is None or audio is None:
+        return {"mcd_db": np.nan, "f0_cents": np.nan}
+    return {"mcd_db": warped_distortion(reference, audio), "f0_cents": warped_pitch_error(reference, audio)}
+
+
 @cache
-def hearing(codec: Codec) -> list[str]:
+def hearing(codec: Codec | None) -> list[str]:
     """What is measured of fixed codes and sounds, to the digits that float32 has alike on every processor."""
+    if codec is None:
+        return [f"{code_features(np.arange(12).reshape(2, 6)).std():.3g}"]
     codes = (37 * np.arange(80).reshape(2, 40) % 1024).astype(np.int16)
     one, other = codec.decode(codes), codec.decode(codes[:, ::-1])
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
@@ -84,11 +114,6 @@ def hearing(codec: Codec) -> list[str]:
     measured = (one.std(), warped_distortion(one, other), warped_pitch_error(low, high),
                 distribution_distance(voiced_cents(low), voiced_cents(high)))
     return [f"{x:.3g}" for x in measured] + [str(n) for n in (*edits("abcdef", "bxdeff"), loop("abab", "cabababa"))]
-
-
-def references(said: Iterable[Phrase], voice: str) -> list[np.ndarray]:
-    """The sentences as espeak-ng says them."""
-    return [speech.audio for speech in synthesise(Utterance(p.text, voice) for p in said)]
 
 
 @cache
@@ -158,13 +183,13 @@ def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> 
     bar = progress_bar(len(todo), f"listening to {config.model.core}", unit="pass")
     for split, name, times in todo:
         kept = SOUNDS if split != "validation" else 0
-        heard, sounds, distances = judged(judge, lists[split], speech.voice, say(model, lists[split], times), kept)
+        heard, sounds, distances = judged(judge, lists[split], say(model, lists[split], times), kept)
         rows += [{"split": split, "durations": name, **row} for row in heard]
         passes.append({"split": split, "durations": name, **distances})
         for number, (phrase, (said, audio)) in enumerate(zip(lists[split], sounds)):
             key = f"{phrase.id}-{name}" if name else phrase.id
             codes[key] = said
-            if number < kept:
+            if number < kept and audio is not None:
                 files[sound_file(key)] = flac(audio)
         bar.update()
     bar.close()
@@ -174,15 +199,15 @@ def listen_to(run: records.Record, speech: Speech, data: Data, judge: Judge) -> 
                                        "passes": passes}, files | {CODES: save(codes)})
 
 
-def judged(judge: Judge, wanted: list[Phrase], voice: str, said: list[tuple[np.ndarray, dict]],
-           kept: int) -> tuple[list[dict], list[tuple[np.ndarray, np.ndarray]], dict]:
+def judged(judge: Judge, wanted: list[Phrase], said: list[tuple[np.ndarray, dict]],
+           kept: int) -> tuple[list[dict], list[tuple[np.ndarray, np.ndarray | None]], dict]:
     """What is heard of some sentences as they were said, a row each; codes and sounds; and what is measured of all
     together. Of the first `kept` also the quality that DistillMOS predicts, where it is installed."""
-    sounds, spoken, rows = [(codes, judge.codec.decode(codes)) for codes, _ in said], references(wanted, voice), []
-    for number, (phrase, reference, (_, audio), (_, went)) in enumerate(zip(wanted, spoken, sounds, said)):
-        quality = mos(reference, audio) if number < kept and find_spec("distillmos") else None
+    sounds, spoken, rows = [(codes, judge.sound(codes)) for codes, _ in said], list(judge.references(wanted)), []
+    for number, (phrase, reference, (codes, audio), (_, went)) in enumerate(zip(wanted, spoken, sounds, said)):
+        quality = mos(reference, audio) if number < kept and audio is not None and find_spec("distillmos") else None
         rows.append({"id": phrase.id, "category": category(phrase), "text": phrase.text,
-                     "reference_frames": phrase.codes.shape[1], **went, **judge.hear(phrase, audio, reference), "mos": quality})
+                     "reference_frames": phrase.codes.shape[1], **went, **judge.hear(phrase, codes, audio, reference), "mos": quality})
     return rows, sounds, judge.distances([audio for _, audio in sounds], spoken)
 
 
@@ -203,7 +228,7 @@ def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge
     rows, passes = [], []
     bar = progress_bar(len(WAYS), f"drawing, {config.core}", unit="way")
     for way, sampling in WAYS.items():
-        heard, _, distances = judged(judge, wanted, speech.voice, say(model, wanted, times, sampling), SOUNDS)
+        heard, _, distances = judged(judge, wanted, say(model, wanted, times, sampling), SOUNDS)
         rows += [{"way": way, **row} for row in heard]
         passes.append({"way": way, **distances})
         bar.update()
@@ -214,7 +239,7 @@ def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge
 def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> records.Record:
     """The ceiling and the floor on the test sentences: speech itself, the codec's round trip, an untrained model; and the
     first two on the hard ones."""
-    what = {"model": described(config), "speech": asdict(speech), "data": data.digest, "judge": judge.record.key,
+    what = {"model": described(config), "speech": described(speech), "data": data.digest, "judge": judge.record.key,
             "hard": [p.text for p in judge.hard], "behaviour": [behaviour(config), *hearing(judge.codec)]}
     if finished := records.find("bounds", what):
         return finished
@@ -223,14 +248,14 @@ def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> rec
     result, files = {}, {}
     for name, wanted in (("rows", data.test), ("hard", judge.hard)):
         result[name] = []
-        for number, (phrase, reference) in enumerate(zip(wanted, references(wanted, speech.voice))):
-            sounds = {"speech": reference, "codec": judge.codec.decode(phrase.codes[:config.codebooks])}
-            if name == "rows":
-                sounds["untrained"] = judge.codec.decode(floor[number])
-            for kind, audio in sounds.items():
+        for number, (phrase, reference) in enumerate(zip(wanted, judge.references(wanted))):
+            takes = {} if reference is None else {"speech": (phrase.codes, reference)}
+            takes |= {kind: (codes, judge.sound(codes)) for kind, codes in (
+                ("codec", phrase.codes[:config.codebooks]), *([("untrained", floor[number])] if name == "rows" else []))}
+            for kind, (codes, audio) in takes.items():
                 result[name].append({"id": phrase.id, "category": category(phrase), "what": kind, "text": phrase.text,
-                                     **judge.hear(phrase, audio, reference)})
-                if number < SOUNDS:
+                                     **judge.hear(phrase, codes, audio, reference)})
+                if number < SOUNDS and audio is not None:
                     files[sound_file(f"{phrase.id}-{kind}")] = flac(audio)
     return records.save("bounds", what, result, files)
 

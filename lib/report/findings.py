@@ -94,8 +94,10 @@ def quality(report: Report) -> Finding | None:
     run = report.speech["headline"][0]
     bound = _bound(report)
     codec = "" if bound is None else f", {100 * bound:.1f} % of them by the codec alone"
+    judged = speech.HEADLINE[speech.deaf(report)]           # by what
     said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
-            f"wrong{codec}: {verdict([c for c in found if c.metric == 'phoneme_error_predicted'])}.")
+            f"wrong{codec}: {'too much to judge by, and by loss ' * speech.deaf(report)}"
+            f"{verdict([c for c in found if c.metric == judged])}.")
     config, gate = run.identity["config"], speech.gate(report)
     control = ("Each is better than the control, which mixes no frames." if gate and all(c.winner == c.a for c in gate)
                else speech.gate_words(report))
@@ -316,7 +318,8 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
 
 def headline(report: Report) -> str:
     """The answer in one sentence."""
-    family = [c for c in speech.comparisons(report) if c.metric == "phoneme_error_predicted"] if "headline" in report.said else []
+    judged = speech.HEADLINE[speech.deaf(report)]
+    family = [c for c in speech.comparisons(report) if c.metric == judged] if "headline" in report.said else []
     tested = [c for c in family if c.tested]
     if not tested:
         return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
@@ -325,7 +328,8 @@ def headline(report: Report) -> str:
     wins = Counter(c.winner for c in tested if c.winner)
     others = len({core for c in tested for core in (c.a, c.b)}) - 1
     best = next((core for core, n in wins.items() if n == others), None)        # better than every other
-    words = f"{named(best)} says new sentences best" if best else "No winner on short sentences"
+    best_at = "predicts new sentences best, by loss" if speech.deaf(report) else "says new sentences best"
+    words = f"{named(best)} {best_at}" if best else "No winner on short sentences"
     if wins and not best:
         words += f" ({verdict(tested)})"
     beside = next((c for c in tested if {c.a, c.b} == {"mamba", "mamba_conv"}), None)

@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from ..config import Study
+from ..config import EMBEDDED, Study
 from ..metrics.stats import crossings
 from ..records import Record
 from .claims import (
@@ -168,7 +168,8 @@ def limits(report: Report) -> list[str]:
              "The original report's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
              "Of memorising, learning rate and schedule are the original report's for every core; none was tuned."]
     if speech:
-        words.append(f"The study of speech has one voice, {len(report.study.rates)} learning rates to choose from, "
+        words.append(f"The study of speech has one {'voice' if s.corpus == EMBEDDED else 'corpus'}, "
+                     f"{len(report.study.rates)} learning rates to choose from, "
                      f"{speech[0].identity['config']['steps']:,} steps: what more data, larger models and longer training "
                      "would change is not measured; the pauses and phonemes of a text are espeak-ng's.")
         if report.longer:

@@ -64,15 +64,16 @@ def lines_of(report: Report) -> list[Line]:
     first = first_seeds(report)
     of_core = {(core, row["id"]): row["heard"] for core, said in first.items() for row in said.result["rows"]
                if row["durations"] == "predicted"}
-    out = []
-    for row, wanted in zip(kept, _phonemes([row["text"] for row in kept], report.study.voice)):
+    voice, out = report.speech["headline"][0].identity["voice"] if report.speech.get("headline") else report.study.voice, []
+    for row, wanted in zip(kept, _phonemes([row["text"] for row in kept], voice)):
         name = row["id"]
         takes = [_take(label, report.bounds, f"{name}-{what}", of_bounds[name, what])
                  for label, what in ((REFERENCE, "speech"), (CODEC, "codec"))]
         takes += [_take(named(core), said, f"{name}-predicted", of_core.get((core, name), "")) for core, said in first.items()
                   if sound_file(f"{name}-predicted") in said.files]
         # espeak-ng may be another than the one that the errors were counted with
-        out.append(Line(name, row["text"], " ".join(wanted) if len(wanted) == row["phonemes"] else "", tuple(takes)))
+        out.append(Line(name, row["text"], " ".join(wanted) if len(wanted) == row["phonemes"] else "", tuple(takes),
+                        report.corpus.result["language"] if report.corpus else "pl"))
     return out
 
 

@@ -50,8 +50,10 @@ class Speaker:
         Each sentence is said by itself, as in training, and one that takes longer than any of training in parts, cut at its
         pauses. With `carry` the core goes through the whole text, attention reading the last `window` frames where that is
         given. ValueError where the text cannot be spoken."""
-        encode(text)
-        sentences = [(self.plan(sentence.groups), sentence.pause) for sentence in say_apart(text, self.voice)]
+        language = self.model.config.language
+        if language == "pl":
+            encode(text)
+        sentences = [(self.plan(sentence.groups), sentence.pause) for sentence in say_apart(text, self.voice, language)]
         if carry:
             (codes, _), = speak(self.model, [[lengthened(*sentence) for sentence in sentences]], sampling, window)
             return self.codec.decode(codes)

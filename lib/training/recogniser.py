@@ -7,6 +7,7 @@ from .. import command
 if __name__ == "__main__":
     command.run("lib.training.recogniser")
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -76,12 +77,18 @@ def examples(said: list[str], voice: str, codec: Codec, seed: int) -> tuple[tupl
 
 
 def augmented(mel: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Another tempo, level and noise; some frames and some bands hidden (SpecAugment, Park et al. 2019)."""
+    """Another tempo, level and noise; some frames and some bands hidden."""
     at = np.linspace(0, len(mel) - 1, int(len(mel) * generator.uniform(*TEMPO)))
     low, share = at.astype(int), (at % 1)[:, None]
     mel = mel[low] * (1 - share) + mel[np.minimum(low + 1, len(mel) - 1)] * share
     mel = mel + generator.uniform(-LEVEL, LEVEL)
     mel = np.maximum(mel, generator.uniform(*NOISE) + 0.1 * generator.normal(size=mel.shape))
+    return hidden(mel, generator)
+
+
+def hidden(mel: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Some frames and some bands of (frames, bands) made their mean, float32 (SpecAugment, Park et al. 2019)."""
+    mel = mel.copy()
     for axis, most in enumerate(HIDDEN):
         for size in generator.integers(most + 1, size=2):
             start = generator.integers(mel.shape[axis] - most)
@@ -89,13 +96,14 @@ def augmented(mel: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return mel.astype(np.float32)
 
 
-def batch(heard: list[Example], size: int, generator: np.random.Generator) -> tuple[Tensor, Tensor, list[Tensor]]:
+def batch(heard: list[Example], size: int, generator: np.random.Generator,
+          changed: Callable = augmented) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Mel frames (size, frames, 80) of clips of about one length, zeros behind them; frames of each; classes of each."""
     lengths = np.array([len(e.mel) for e in heard])
     order = np.argsort(lengths * generator.uniform(0.9, 1.1, len(lengths)))
     first = generator.integers(max(1, len(order) - size + 1))
     chosen = [heard[i] for i in order[first:first + size]]
-    mels = [torch.from_numpy(augmented(e.mel, generator)) for e in chosen]
+    mels = [torch.from_numpy(changed(e.mel, generator)) for e in chosen]
     return pad_sequence(mels, batch_first=True), torch.tensor([len(m) for m in mels]), [e.target for e in chosen]
 
 
@@ -118,10 +126,11 @@ def train_recogniser(voice: str, codec: Codec, settings: Settings) -> records.Re
     return finished("recogniser", what, train, whole=True)
 
 
-def learn(model: Recogniser, heard: list[Example], settings: Settings, path: Path) -> dict:
-    """Train in place, from where the checkpoint at `path` is, if there is one; loss of each step, and seconds in all."""
+def learn(model: Recogniser, heard: list[Example], settings: Settings, path: Path, changed: Callable = augmented) -> dict:
+    """Train in place, from where the checkpoint at `path` is, if there is one, on what is heard, each time changed; loss of
+    each step, and seconds in all."""
     def step(i: int) -> tuple[Tensor, dict]:
-        mel, lengths, targets = batch(heard, settings.batch, np.random.default_rng([settings.seed, i]))
+        mel, lengths, targets = batch(heard, settings.batch, np.random.default_rng([settings.seed, i]), changed)
         loss = ctc_loss(*model(mel, lengths), targets)
         return loss, {"loss": loss}
 
@@ -178,7 +187,7 @@ def durations(model: Recogniser, audio: np.ndarray) -> np.ndarray:
 
 def load_recogniser(record: records.Record) -> Recogniser:
     """The recogniser of a run, ready to listen."""
-    model = Recogniser(record.result["phonemes"]).eval()
+    model = Recogniser(record.result["phonemes"], record.result.get("bands", 80)).eval()
     load_weights(model, record, WEIGHTS)
     return model
 

@@ -1,5 +1,5 @@
 """Training on many phrases, a batch a step, to be judged on sentences never heard."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -10,14 +10,16 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .. import records
-from ..config import ALIGNED, ModelConfig, SpeechConfig, described, restored
+from ..config import ALIGNED, ALPHABET, ModelConfig, SpeechConfig, Study, described, restored
 from ..data.codec import load_codec
-from ..data.phrases import Phrase, alphabet, guide, phrases, plan
+from ..data.corpus import load_corpus
+from ..data.phrases import LONGEST, Phrase, alphabet, guide, phrases, plan
 from ..data.text import encode
 from ..data.tokens import START, delay, fingerprint
 from ..metrics import cost
 from ..models.build import DEVICE, build
 from ..models.codec_lm import CodecLM, Guide, losses
+from .alignment import aligned, phrases_of
 from .behaviour import behaviour
 from .checkpoint import load_weights
 from .loop import History, finished, fit, warm_and_cool
@@ -36,6 +38,7 @@ class Speech:
     codec: str
     hearing: int                # sentences of the recogniser's
     hearing_steps: int
+    own: Study | None = field(default=None, metadata={"before": None})     # whose own corpus it is
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Data:
     validation: list[Phrase]
     test: list[Phrase]
     made_with: str              # digest of the codec's weights
+    language: str = "pl"
+    characters: str = ALPHABET  # that the texts are made of
 
     @cached_property
     def digest(self) -> str:
@@ -52,14 +57,31 @@ class Data:
 
 
 def load_data(speech: Speech) -> Data:
+    if speech.own:
+        return own_data(speech)
     codec = load_codec(speech.codec)
     return Data(*(phrases(split, getattr(speech, split), speech.voice, codec) for split in ("train", "validation", "test")),
                 codec.digest)
 
 
+def own_data(speech: Speech) -> Data:
+    """The phrases of an own corpus, with the times that were learned for them, in its splits; where there is no validation,
+    one in ten of those to train on is held out for it."""
+    corpus = load_corpus(speech.own)
+    parts: dict[str, list[Phrase]] = {"train": [], "validation": [], "test": []}
+    for phrase in phrases_of(aligned(corpus)):
+        parts[phrase.split].append(phrase)
+    if not parts["validation"]:
+        parts["validation"], parts["train"] = parts["train"][::10], [p for i, p in enumerate(parts["train"]) if i % 10]
+    if empty := [split for split, some in parts.items() if not some]:
+        raise ValueError(f"corpus {corpus.record.result['name']} has no clip of split {empty[0]} that is aligned: add some")
+    return Data(*(some[:getattr(speech, split)] for split, some in parts.items()), corpus.made_with, corpus.language, corpus.alphabet)
+
+
 def model_config(data: Data, core: str, conditioning: str, units: str = "characters", **fields) -> ModelConfig:
     """The matched model of the study of speech, with the alphabet of its units."""
-    symbols = {"alphabet": alphabet(data.train + data.validation + data.test)} if units == "phonemes" else {}
+    symbols = {"alphabet": alphabet(data.train + data.validation + data.test) if units == "phonemes" else data.characters,
+               "language": data.language}
     return ModelConfig(core, **{"size": "matched-1m", "pattern": "delay", **fields}, conditioning=conditioning, units=units,
                        **symbols)
 
@@ -95,12 +117,13 @@ def slices(items: list, size: int) -> list[list]:
 
 def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[list[int]]:
     """Which phrases each step sees: shuffled passes in which a batch holds phrases of like length; the same for every
-    core."""
+    core. A batch of phrases so long that it is of more than batch times LONGEST frames is parted."""
     random, steps_done = np.random.default_rng(seed), []
     while len(steps_done) < steps:
         shuffled = random.permutation(len(lengths)).tolist()
         pools = [sorted(pool, key=lengths.__getitem__) for pool in slices(shuffled, POOL * batch)]
-        whole = [group for pool in pools for group in slices(pool, batch) if len(group) == batch]
+        whole = [part for pool in pools for group in slices(pool, batch) if len(group) == batch
+                 for part in slices(group, max(1, min(batch, batch * LONGEST // max(lengths[i] for i in group))))]
         if not whole:
             raise ValueError(f"{len(lengths)} phrases do not fill a batch of {batch}: train on more")
         steps_done += [whole[i] for i in random.permutation(len(whole))]

@@ -33,7 +33,7 @@ def data(monkeypatch) -> Data:
 def judge() -> Judge:
     codec = load_codec()
     record = records.save("recogniser", {}, {})
-    return Judge(record, Recogniser(tuple("aeiotk")).eval(), codec, phrases("hard", 2, "pl", codec))
+    return Judge(record, Recogniser(tuple("aeiotk")).eval(), codec, phrases("hard", 2, "pl", codec), "pl")
 
 
 def run_of(core: str = "transformer", **fields) -> records.Record:
@@ -122,7 +122,7 @@ def test_a_long_text_has_a_row_for_every_way_of_saying_it(core, window, ways, da
 
 
 def test_distances_are_none_apart_of_the_same_sounds(judge):
-    sounds = module.references(judge.hard, "pl")
+    sounds = list(judge.references(judge.hard))
     same = judge.distances(sounds, sounds)
     assert same["f0_distance_cents"] == 0 and same["duration_distance_ms"] in (0, None)
     higher = [np.interp(np.arange(0, len(x), 1.06), np.arange(len(x)), x).astype(np.float32) for x in sounds]

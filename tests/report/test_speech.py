@@ -56,7 +56,7 @@ def test_the_answer_names_who_is_ahead_and_by_how_much(report):
             for i in range(3)]})
     how, control, price = speech.protocol(report), speech.gate_words(report), speech.price(report)
     assert "40 steps of 8 phrases: 9 minutes of one voice heard in training, 0.89 times the pool of 10 minutes;" in how
-    assert how.endswith("wrong: 0.5% on 7 sentences of its own, on the 1 that the cores say 1.0%, after the codec 2.0%.")
+    assert how.endswith("wrong: 0.5% on 7 sentences of its own, of the speech that the cores say 1.0% on 1, after the codec 2.0% on 1.")
     assert list(speech.headline_table(report)["phoneme error, given durations"])[:2] == [
         "21.0 % (18.5 to 23.5, n = 3)", "11.0 % (8.5 to 13.5, n = 3)"]
     assert control.startswith("In phoneme errors on unseen sentences with predicted durations each of "

@@ -1,0 +1,103 @@
+"""The recogniser of an own corpus: it hears first many of espeak-ng's voices in its language, through the codec too, then the
+corpus; where there is no codec, the codes of the corpus alone. Half an hour of speech by itself teaches it nothing in minutes.
+"""
+from dataclasses import asdict, replace
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from .. import records
+from ..data.codec import MAX_CODEBOOKS
+from ..data.corpus import OwnCorpus, load_corpus
+from ..data.phrases import Phrase, spoken
+from ..data.speech import Utterance, synthesise
+from ..data.tokens import START
+from ..metrics.speech import edit_distance
+from ..models.recogniser import Recogniser
+from ..progress import progress_bar
+from .loop import finished
+from .recogniser import CODEBOOKS, WEIGHTS, Example, Settings, behaviour, features, hidden, learn
+from .speech import Data, Speech
+
+VOICES = ("", "+f2", "+m3", "+Annie", "+m7", "+f4", "+Alex", "+Andrea", "+m1", "+f5")       # variants of a language's voice
+BANDS = 256             # in which codes are heard
+
+
+def code_features(codes: np.ndarray) -> np.ndarray:
+    """Frames (frames, BANDS) float32 of codes (codebooks, frames): the mean of a fixed random direction for each code."""
+    directions = np.random.default_rng(0).normal(size=(MAX_CODEBOOKS, START, BANDS)).astype(np.float32)
+    return sum(of[row] for of, row in zip(directions, codes)) / len(codes) ** 0.5
+
+
+def takes(phrase: Phrase, corpus: OwnCorpus, codebooks: int) -> dict[str, np.ndarray]:
+    """What can be heard of a clip, by name, as frames (frames, bands): the speech, and the codec's round trip; of a corpus
+    without sound, so many codebooks."""
+    if corpus.codec is None:
+        return {"codes": code_features(phrase.codes[:codebooks])}
+    audio = corpus.audio(phrase.file)
+    sounds = {} if audio is None else {"speech": audio}
+    sounds |= {f"codec_{n}": corpus.codec.decode(phrase.codes[:n]) for n in CODEBOOKS if n <= len(phrase.codes)}
+    return {name: features(sound) for name, sound in sounds.items()}
+
+
+def train_own_recogniser(speech: Speech, data: Data, settings: Settings) -> records.Record:
+    """The recogniser of a corpus: found, resumed or trained."""
+    corpus, codebooks = load_corpus(speech.own), speech.own.speech_codebooks
+    what = {"data": data.digest, "voice": speech.voice, "codec": corpus.codec.identity if corpus.codec else corpus.made_with,
+            "codebooks": codebooks, "settings": asdict(settings), "voices": VOICES, "behaviour": behaviour(settings)}
+
+    def train(path: Path) -> tuple[dict, dict[str, bytes]]:
+        phonemes = tuple(sorted({name for part in (data.train, data.validation, data.test) for p in part for name in p.phonemes}))
+        index = {name: 1 + i for i, name in enumerate(phonemes)}
+        own, bands = [], 80 if corpus.codec else BANDS
+        bar = progress_bar(len(data.train), "recogniser, the corpus", unit="clip")
+        for p in data.train[:settings.sentences]:
+            target = torch.tensor([index[name] for name in p.phonemes])
+            own += [Example(mel.astype(np.float16), target) for mel in takes(p, corpus, codebooks).values()]
+            bar.update()
+        bar.close()
+        torch.manual_seed(settings.seed)
+        model = Recogniser(phonemes, bands)
+        half, history = replace(settings, steps=settings.steps // 2), {"loss": [], "training_s": 0.0}
+        phases = [(own, settings)] if corpus.codec is None else [
+            (made := synthetic(data.train[:settings.sentences], speech.voice, corpus, index), half), (made + own, half)]
+        for number, (heard, chosen) in enumerate(phases):
+            went = learn(model, heard, chosen, path.with_suffix(f".{number}"), *([hidden] if corpus.codec is None else []))
+            history = {name: history[name] + went[name] for name in history}
+        for number in range(len(phases)):
+            path.with_suffix(f".{number}").unlink(missing_ok=True)
+        return {"phonemes": phonemes, "bands": bands, **history,
+                **{split: measured(model, getattr(data, split), corpus, codebooks) for split in ("validation", "test")}}, {
+                    WEIGHTS: save(model.state_dict())}
+    return finished("recogniser", what, train, whole=True)
+
+
+def synthetic(said: list[Phrase], voice: str, corpus: OwnCorpus, index: dict[str, int]) -> list[Example]:
+    """The texts of a corpus by each of VOICES in turn, as spoken and through the codec."""
+    out, random = [], np.random.default_rng(0)
+    bar = progress_bar(len(said), "recogniser, many voices", unit="phrase")
+    utterances = [Utterance(p.text, voice + variant, int(random.integers(130, 200)), int(random.integers(30, 70)))
+                  for p, variant in zip(said, cycle(VOICES))]
+    for heard in synthesise(utterances):
+        names = spoken(name for _, name in heard.phonemes if name)
+        if names and set(names) <= index.keys():
+            through = corpus.codec.decode(corpus.codec.encode(heard.audio, int(random.choice(CODEBOOKS))))
+            target = torch.tensor([index[name] for name in names])
+            out += [Example(features(audio).astype(np.float16), target) for audio in (heard.audio, through)]
+        bar.update()
+    bar.close()
+    return out
+
+
+def measured(model: Recogniser, judged: list[Phrase], corpus: OwnCorpus, codebooks: int) -> dict:
+    """Phoneme error over all clips, and errors of each, of what can be heard of them."""
+    rows = []
+    for p in judged:
+        heard = {name: model.read(torch.from_numpy(mel)) for name, mel in takes(p, corpus, codebooks).items()}
+        rows.append({"id": p.id, "phonemes": len(p.phonemes),
+                     "errors": {name: edit_distance(p.phonemes, said) for name, said in heard.items()}})
+    total = sum(row["phonemes"] for row in rows)
+    return {"error": {name: sum(row["errors"][name] for row in rows) / total for name in rows[0]["errors"]}, "sentences": rows}
