@@ -25,6 +25,7 @@ from .training.alignment import aligned
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
+FEWEST = 4      # batches of clips to train on, of an own corpus
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
 
 
@@ -45,6 +46,8 @@ def obstacle(study: Study) -> str:
     corpus = load_corpus(study)
     if corpus.frame_rate != FRAME_RATE:
         return f"the study of speech is made for {FRAME_RATE:g} frames a second: these codes have {corpus.frame_rate:g}"
+    if (clips := corpus.record.result["splits"].get("train", {"clips": 0})["clips"]) < FEWEST * study.speech_batch:
+        return f"the study of speech needs {FEWEST * study.speech_batch} clips to train on: there are {clips}"
     if not corpus.language:
         return "the study of speech needs to know the language: give it (language)"
     try:

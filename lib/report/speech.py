@@ -152,7 +152,7 @@ def _alignment(report: Report) -> str:
 def deaf(report: Report) -> bool:
     """Whether the recogniser gets too much of the codec's own sound wrong to judge cores by."""
     rows = pd.DataFrame([row for row in report.bounds.result["rows"] if row["what"] == "codec"] if report.bounds else [])
-    return len(rows) > 0 and error(rows) > DEAF
+    return bool(len(rows) and error(rows) > DEAF)
 
 
 def gate(report: Report) -> list[Comparison]:

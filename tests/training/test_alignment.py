@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lib.data.audio import SAMPLE_RATE
-from lib.data.phrases import Group, Phrase
+from lib.data.codec import load_codec
+from lib.data.phrases import PAUSE, Group, Phrase, phrases
 from lib.data.speech import Speech, Utterance, synthesise
 from lib.metrics.monotonic import log_likelihood
 from lib.models.aligner import Aligner
@@ -73,7 +74,7 @@ def test_sentences_are_read_one_by_one_and_a_dash_is_no_word():
         alignment.words_of([("!", Speech(np.zeros(SAMPLE_RATE, np.float32), [], [(0.0, "")]))])
 
 
-def clips(count: int) -> tuple[list[Phrase], list[list[int]]]:
+def made_up(count: int) -> tuple[list[Phrase], list[list[int]]]:
     """Made-up phrases of five phonemes, whose codes tell them and are noisy, between two silences; and the true onsets."""
     random, out, truth = np.random.default_rng(0), [], []
     for number in range(count):
@@ -89,11 +90,11 @@ def clips(count: int) -> tuple[list[Phrase], list[list[int]]]:
 def test_times_are_found_and_strangers_transcripts_fit_worse(monkeypatch, tmp_path):
     monkeypatch.setattr(alignment, "STEPS", 100)
     monkeypatch.setattr(alignment, "FRAMES", 300)
-    phrases, truth = clips(60)
-    wrong = replace(phrases[0], groups=phrases[1].groups)
-    names = alignment.classes(phrases)
+    said, truth = made_up(60)
+    wrong = replace(said[0], groups=said[1].groups)
+    names = alignment.classes(said)
     assert names == ("_", "0", "1", "2", "3", "4")
-    examples = [alignment.example(p, names) for p in [wrong, *phrases[1:]]]
+    examples = [alignment.example(p, names) for p in [wrong, *said[1:]]]
     model, _ = alignment.learn(examples[1:], len(names), tmp_path / "checkpoint")
     cuts, times = alignment.cut(model, examples)
     assert all(frames.sum() == codes.shape[1] for frames, (codes, _, _) in zip(cuts, examples))
@@ -110,3 +111,27 @@ def test_what_is_too_short_for_its_phonemes_does_not_fit():
     one = (torch.zeros(2, 2, dtype=torch.long), np.array([1, 2, 1]), np.zeros(3, bool))
     (frames,), _ = alignment.cut(model, [one])
     assert not frames.any() and alignment.fit_of(model, *one[:2], frames) == -np.inf
+
+
+@pytest.mark.long
+def test_the_times_of_speech_are_found_without_being_told(tmp_path):
+    """Of 600 phrases by espeak-ng, 30 of them with the text of another: the onsets against its own."""
+    said = phrases("train", 800, "pl", load_codec())[:600]
+    untimed = [replace(p, groups=alignment.untimed(tuple(Group(g.characters, tuple(
+        (name, 0) for name, _ in g.phonemes if name != PAUSE)) for g in p.groups))) for p in said]
+    for i in range(30):
+        untimed[i] = replace(untimed[i], groups=untimed[i + 300].groups)
+    names = alignment.classes(untimed)
+    examples = [alignment.example(p, names) for p in untimed]
+    model, _ = alignment.learn(examples, len(names), tmp_path / "checkpoint")
+    cuts, times = alignment.cut(model, examples)
+    off = []
+    for p, frames, (_, states, _) in list(zip(said, cuts, examples))[30:]:
+        lasting = [(name, n) for g in p.groups for name, n in g.phonemes]
+        onsets = np.cumsum([0, *(n for _, n in lasting)])[:-1][[name != PAUSE for name, _ in lasting]]
+        off.append(np.abs(np.cumsum([0, *frames])[:-1][states != 0] - onsets))
+    off = np.concatenate(off)
+    assert np.median(off) <= 1 and np.mean(off <= 3) > 0.95, (np.median(off), np.mean(off <= 3))
+    fits = [alignment.fit_of(model, codes, states, frames) for frames, (codes, states, _) in zip(cuts, examples)]
+    least = np.median(fits) + alignment.APART * (np.median(alignment.against_strangers(model, examples, times)) - np.median(fits))
+    assert np.mean(np.array(fits[:30]) < least) > 0.8 and np.mean(np.array(fits[30:]) < least) < 0.01

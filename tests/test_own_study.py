@@ -1,0 +1,58 @@
+"""The study of speech on an own corpus: of codes whose codec nobody has, and of sound, at its smallest."""
+import numpy as np
+import pytest
+
+from corpora import make_ljspeech, make_tokens
+from lib import config, records
+from lib.data.codec import load_codec
+from lib.data.phrases import phrases
+from lib.report import findings, results, speech
+from lib.study import obstacle, speak_and_judge
+
+SMALL = dict(parts=["headline"], speech_seeds=1, speech_steps=3, speech_cores=["transformer", "pointwise"], rates=[8e-3], tested=4,
+             judged=3, drawn=2, hearing=40, hearing_steps=6)
+
+
+def study_of(folder, **more) -> config.Study:
+    return config.study("standard", corpus=str(folder), **SMALL, **more)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["codes", "sound"])
+def test_a_corpus_of_ones_own_is_aligned_spoken_and_judged(kind, tmp_path):
+    codec = load_codec()
+    said = phrases("train", 90, "pl", codec)[:60]
+    if kind == "codes":
+        make_tokens(tmp_path / "own", [(p.id, p.text, p.codes[:4].astype(np.int64)) for p in said], "somebody's", language="pl")
+        study = study_of(tmp_path / "own")
+    else:
+        make_ljspeech(tmp_path / "own", [(p.id, p.text, codec.decode(p.codes)) for p in said])
+        study = study_of(tmp_path / "own", language="pl")
+    assert obstacle(study) == ""
+    speak_and_judge(study, study.speech_cores)
+    report = results.read(study)
+    report.corpus = records.save("corpus", {}, {"speech": "an own corpus", "language": "pl"})
+    heard = {said.result["config"]["model"]["core"]: said for said in report.said["headline"]}
+    assert set(heard) == {"transformer", "pointwise"} and report.alignment.result["voice"] == "pl"
+    rows = heard["transformer"].result["rows"]
+    assert {(row["split"], row["durations"]) for row in rows} == {("test", "given"), ("test", "predicted"), ("validation", "given")}
+    assert all(np.isnan(row["mcd_db"]) == (kind == "codes") and row["phonemes"] > 5 for row in rows)
+    assert any(name.endswith(".flac") for name in heard["transformer"].files) == (kind == "sound")
+    assert {row["what"] for row in report.bounds.result["rows"]} == {"codec", "untrained", *(["speech"] if kind == "sound" else [])}
+    assert report.longer == [] and speech.deaf(report)                  # after so few steps
+    words = speech.protocol(report)
+    assert "minutes of the corpus heard in training" in words and "with the phonemes of espeak-ng's voice pl (alignment/" in words
+    assert "too much to judge by, and by loss" in findings.quality(report).said
+    assert {c.metric for c in speech.comparisons(report)} <= {"held_out_loss"}
+
+
+def test_what_keeps_a_corpus_from_being_spoken_is_said(tmp_path):
+    clips = [(f"c{i}", f"zdanie {'bardzo ' * i}długie", np.zeros((4, 40), np.int64)) for i in range(50)]
+    make_tokens(tmp_path / "few", clips[:30], "somebody's", language="pl")
+    assert obstacle(study_of(tmp_path / "few")) == "the study of speech needs 32 clips to train on: there are 24"
+    for name, more, words in (("a", {"language": ""}, "needs to know the language: give it (language)"),
+                              ("b", {"language": "nn"}, "espeak-ng does not speak language 'nn'"),
+                              ("c", {"frame_rate": 50}, "made for 75 frames a second: these codes have 50")):
+        make_tokens(tmp_path / name, clips, "somebody's", **{"language": "pl", **more})
+        assert words in obstacle(study_of(tmp_path / name))
+    assert obstacle(config.study("smoke")) == "study smoke holds no study of speech"
