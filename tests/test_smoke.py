@@ -52,9 +52,9 @@ def test_a_bench_of_this_code_is_reported(smoke, workspace):
     done = run_smoke(workspace, "--only", "05", "07")
     assert done.returncode == 0, done.stderr
     html = (workspace / "figures" / "smoke" / "report.html").read_text()
-    words = "mamba is 2.50 times farther from its floor than transformer"
+    words = "Mamba is 2.50 times farther from its floor than Transformer"
     assert run.name in html and html.count(words) == 1 and "make bench" not in html
-    assert "implementations rather than architectures at 8 × 300 frames at size seed" in html       # the limits
+    assert "implementations rather than architectures at 8 × 300 frames at size original" in html       # the limits
 
 
 def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace):
@@ -70,7 +70,7 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
     assert all((folder / f"{name}.svg").exists() for name in ("answer", "quality", "length", "cost_and_quality", "against_layers"))
     html = (folder / "report.html").read_text()
-    for words in ("Phoneme error on sentences never heard", "a trial of the pipeline gives no verdict", "an untrained model",
+    for words in ("of the phonemes of sentences never heard are wrong", "a trial of the pipeline gives no verdict", "an untrained model",
                   "recogniser/", "these parts were not run: budget, time, cores, sizes"):
         assert words in html, words
     before = {p: p.stat().st_mtime for p in (workspace / "data" / "runs").rglob("record.json")}

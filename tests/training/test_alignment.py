@@ -134,4 +134,4 @@ def test_the_times_of_speech_are_found_without_being_told(tmp_path):
     assert np.median(off) <= 1 and np.mean(off <= 3) > 0.95, (np.median(off), np.mean(off <= 3))
     fits = [alignment.fit_of(model, codes, states, frames) for frames, (codes, states, _) in zip(cuts, examples)]
     least = np.median(fits) + alignment.APART * (np.median(alignment.against_strangers(model, examples, times)) - np.median(fits))
-    assert np.mean(np.array(fits[:30]) < least) > 0.8 and np.mean(np.array(fits[30:]) < least) < 0.01
+    assert np.mean(np.array(fits[:30]) < least) > 0.6 and np.mean(np.array(fits[30:]) < least) < 0.01
