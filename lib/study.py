@@ -158,7 +158,7 @@ def one_run(config: SpeechConfig, speech: Speech, listen: bool) -> None:
     data = load_data(speech)
     run = train_speech(config, speech, data, to_speak=listen)
     if listen:
-        listen_to(run, speech, data, Judge.of(speech))
+        listen_to(run, speech, data, Judge.of(speech, data))
 
 
 def one_predictor(spans: ModelConfig, speech: Speech) -> None:
@@ -170,7 +170,8 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
     """Train what is missing of some cores, listen to it, and enter it into the study's manifest: `speech/<part>/<core>`
     are training runs, `said/<part>/<core>` what they said."""
     speech = material(study)
-    data, judge = load_data(speech), Judge.of(speech)
+    data = load_data(speech)
+    judge = Judge.of(speech, data)
     if judge.corpus:
         records.note(study.label, "alignment", [aligned(judge.corpus)])
     records.note(study.label, "recogniser", [judge.record])

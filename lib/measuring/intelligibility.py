@@ -17,7 +17,7 @@ from .. import records
 from ..config import ALIGNED, ModelConfig, described
 from ..data.audio import SAMPLE_RATE, flac
 from ..data.codec import FRAME_RATE, Codec, load_codec
-from ..data.corpus import OwnCorpus, load_corpus, sentences
+from ..data.corpus import OwnCorpus, sentences
 from ..data.phrases import LONGEST, Phrase, phrases, plan, texts
 from ..data.speech import Utterance, synthesise
 from ..data.text import encode, normalise
@@ -34,7 +34,7 @@ from ..training.durations import load_durations, predicted_plan, train_durations
 from ..training.own_recogniser import code_features, train_own_recogniser
 from ..training.recogniser import Settings, load_recogniser, recognise, train_recogniser
 from ..training.recogniser import durations as heard_durations
-from ..training.speech import Data, Speech, load_speech, own_data, speech_config
+from ..training.speech import Data, Speech, load_speech, speech_config
 from .codec_quality import mos
 from .listening import CODES, sound_file
 
@@ -57,11 +57,10 @@ class Judge:
     corpus: OwnCorpus | None = None     # or whose clips say it
 
     @classmethod
-    def of(cls, speech: Speech) -> "Judge":
-        if speech.own:
-            corpus = load_corpus(speech.own)
-            record = train_own_recogniser(speech, own_data(speech), Settings(speech.hearing, speech.hearing_steps))
-            return cls(record, load_recogniser(record), corpus.codec, corpus=corpus)
+    def of(cls, speech: Speech, data: Data) -> "Judge":
+        if data.corpus:
+            record = train_own_recogniser(speech, data, Settings(speech.hearing, speech.hearing_steps))
+            return cls(record, load_recogniser(record), data.corpus.codec, corpus=data.corpus)
         codec = load_codec(speech.codec)
         record = train_recogniser(speech.voice, codec, Settings(speech.hearing, speech.hearing_steps))
         return cls(record, load_recogniser(record), codec, phrases("hard", speech.test, speech.voice, codec), speech.voice)

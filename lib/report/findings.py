@@ -92,7 +92,7 @@ def quality(report: Report) -> Finding | None:
     if not errors:
         return None
     run = report.speech["headline"][0]
-    bound = _bound(report)
+    bound = speech.bound(report)
     codec = "" if bound is None else f", {100 * bound:.1f} % of them by the codec alone"
     judged = speech.HEADLINE[speech.deaf(report)]           # by what
     said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
@@ -115,12 +115,6 @@ def quality(report: Report) -> Finding | None:
         ("Greedy, and with tokens drawn", lambda: counted.drawn_table(report))),
         (speech.protocol(report), *(c.sentence for c in found + speech.gate(report)), *filter(None, [speech.price(report)]),
          *speech.simulated(report)))
-
-
-def _bound(report: Report) -> float | None:
-    """The phoneme error that the codec alone leaves."""
-    rows = pd.DataFrame([row for row in report.bounds.result["rows"] if row["what"] == "codec"] if report.bounds else [])
-    return speech.error(rows) if len(rows) else None
 
 
 def told(report: Report) -> Finding | None:

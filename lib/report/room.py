@@ -64,7 +64,8 @@ def lines_of(report: Report) -> list[Line]:
     first = first_seeds(report)
     of_core = {(core, row["id"]): row["heard"] for core, said in first.items() for row in said.result["rows"]
                if row["durations"] == "predicted"}
-    voice, out = report.speech["headline"][0].identity["voice"] if report.speech.get("headline") else report.study.voice, []
+    out, trained = [], report.speech.get("headline")
+    voice = trained[0].identity["voice"] if trained else report.study.voice
     for row, wanted in zip(kept, _phonemes([row["text"] for row in kept], voice)):
         name = row["id"]
         takes = [_take(label, report.bounds, f"{name}-{what}", of_bounds[name, what])

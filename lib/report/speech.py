@@ -149,10 +149,15 @@ def _alignment(report: Report) -> str:
             f"{r['single_frame']:.1%} of the phonemes last a single frame.")
 
 
+def bound(report: Report) -> float | None:
+    """The phoneme error that the codec alone leaves."""
+    rows = pd.DataFrame([row for row in report.bounds.result["rows"] if row["what"] == "codec"] if report.bounds else [])
+    return error(rows) if len(rows) else None
+
+
 def deaf(report: Report) -> bool:
     """Whether the recogniser gets too much of the codec's own sound wrong to judge cores by."""
-    rows = pd.DataFrame([row for row in report.bounds.result["rows"] if row["what"] == "codec"] if report.bounds else [])
-    return bool(len(rows) and error(rows) > DEAF)
+    return bool((bound(report) or 0) > DEAF)
 
 
 def gate(report: Report) -> list[Comparison]:

@@ -165,9 +165,14 @@ def lasting(cuts: list[np.ndarray], examples: list[Example], names: int) -> np.n
 
 
 @torch.inference_mode()
+def heard(model: Aligner, codes: Tensor) -> np.ndarray:
+    """Log-likelihood of each class at each frame (frames, classes) of codes (codebooks, frames)."""
+    return model.likelihood(model(codes[None])[0]).double().numpy()
+
+
 def cut(model: Aligner, examples: list[Example]) -> tuple[list[np.ndarray], np.ndarray]:
     """Frames of each state of each clip, all 0 where its phonemes do not fit into it; and the durations by which it was cut."""
-    names, likely = len(model.share), [model.likelihood(model(codes[None])[0]).double().numpy() for codes, _, _ in examples]
+    names, likely = len(model.share), [heard(model, codes) for codes, _, _ in examples]
     times = np.zeros((names, LONGEST + 1))
     for left in range(ROUNDS, -1, -1):
         cuts = [segments(row[:, states], optional, times[states]) for row, (_, states, optional) in zip(likely, examples)]
@@ -176,13 +181,12 @@ def cut(model: Aligner, examples: list[Example]) -> tuple[list[np.ndarray], np.n
     return cuts, times
 
 
-@torch.inference_mode()
 def fit_of(model: Aligner, codes: Tensor, states: np.ndarray, frames: np.ndarray) -> float:
     """How well a transcript fits its clip where it fits least: by how much the class that it says is less likely than the
     likeliest, mean over WINDOW frames, at most 0."""
     if not frames.any():
         return -np.inf
-    likely = model.likelihood(model(codes[None])[0]).numpy()
+    likely = heard(model, codes)
     said = likely[np.arange(len(likely)), np.repeat(states, frames)] - likely.max(1)
     return float(np.convolve(said, np.ones(n := min(WINDOW, len(said))) / n, "valid").min())
 
@@ -193,9 +197,7 @@ def against_strangers(model: Aligner, examples: list[Example], times: np.ndarray
     out = []
     for i, other in list(zip(order, order[1:]))[::max(1, len(order) // STRANGERS)]:
         codes, (_, states, optional) = examples[i][0], examples[other]
-        with torch.inference_mode():
-            likely = model.likelihood(model(codes[None])[0]).double().numpy()
-        out.append(fit_of(model, codes, states, segments(likely[:, states], optional, times[states])))
+        out.append(fit_of(model, codes, states, segments(heard(model, codes)[:, states], optional, times[states])))
     return [score for score in out if np.isfinite(score)]
 
 

@@ -2,6 +2,7 @@
 corpus; where there is no codec, the codes of the corpus alone. Half an hour of speech by itself teaches it nothing in minutes.
 """
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
@@ -11,15 +12,14 @@ from safetensors.torch import save
 
 from .. import records
 from ..data.codec import MAX_CODEBOOKS
-from ..data.corpus import OwnCorpus, load_corpus
+from ..data.corpus import OwnCorpus
 from ..data.phrases import Phrase, spoken
 from ..data.speech import Utterance, synthesise
 from ..data.tokens import START
-from ..metrics.speech import edit_distance
 from ..models.recogniser import Recogniser
 from ..progress import progress_bar
 from .loop import finished
-from .recogniser import CODEBOOKS, WEIGHTS, Example, Settings, behaviour, features, hidden, learn
+from .recogniser import CODEBOOKS, WEIGHTS, Example, Settings, behaviour, compared, features, hidden, learn
 from .speech import Data, Speech
 
 VOICES = ("", "+f2", "+m3", "+Annie", "+m7", "+f4", "+Alex", "+Andrea", "+m1", "+f5")       # variants of a language's voice
@@ -28,8 +28,12 @@ BANDS = 256             # in which codes are heard
 
 def code_features(codes: np.ndarray) -> np.ndarray:
     """Frames (frames, BANDS) float32 of codes (codebooks, frames): the mean of a fixed random direction for each code."""
-    directions = np.random.default_rng(0).normal(size=(MAX_CODEBOOKS, START, BANDS)).astype(np.float32)
-    return sum(of[row] for of, row in zip(directions, codes)) / len(codes) ** 0.5
+    return sum(of[row] for of, row in zip(_directions(), codes)) / len(codes) ** 0.5
+
+
+@cache
+def _directions() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(MAX_CODEBOOKS, START, BANDS)).astype(np.float32)
 
 
 def takes(phrase: Phrase, corpus: OwnCorpus, codebooks: int) -> dict[str, np.ndarray]:
@@ -45,7 +49,7 @@ def takes(phrase: Phrase, corpus: OwnCorpus, codebooks: int) -> dict[str, np.nda
 
 def train_own_recogniser(speech: Speech, data: Data, settings: Settings) -> records.Record:
     """The recogniser of a corpus: found, resumed or trained."""
-    corpus, codebooks = load_corpus(speech.own), speech.own.speech_codebooks
+    corpus, codebooks = data.corpus, speech.own.speech_codebooks
     what = {"data": data.digest, "voice": speech.voice, "codec": corpus.codec.identity if corpus.codec else corpus.made_with,
             "codebooks": codebooks, "settings": asdict(settings), "voices": VOICES, "behaviour": behaviour(settings)}
 
@@ -94,10 +98,8 @@ def synthetic(said: list[Phrase], voice: str, corpus: OwnCorpus, index: dict[str
 
 def measured(model: Recogniser, judged: list[Phrase], corpus: OwnCorpus, codebooks: int) -> dict:
     """Phoneme error over all clips, and errors of each, of what can be heard of them."""
-    rows = []
+    heard: dict[str, list[list[str]]] = {}
     for p in judged:
-        heard = {name: model.read(torch.from_numpy(mel)) for name, mel in takes(p, corpus, codebooks).items()}
-        rows.append({"id": p.id, "phonemes": len(p.phonemes),
-                     "errors": {name: edit_distance(p.phonemes, said) for name, said in heard.items()}})
-    total = sum(row["phonemes"] for row in rows)
-    return {"error": {name: sum(row["errors"][name] for row in rows) / total for name in rows[0]["errors"]}, "sentences": rows}
+        for name, mel in takes(p, corpus, codebooks).items():
+            heard.setdefault(name, []).append(model.read(torch.from_numpy(mel)))
+    return compared(judged, heard)

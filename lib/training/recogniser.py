@@ -167,6 +167,11 @@ def measured(model: Recogniser, judged: list[Phrase], voice: str, codec: Codec) 
         through = {f"codec_{n}": codec.decode(phrase.codes[:n]) for n in CODEBOOKS}
         for name, audio in {"speech": speech.audio, **through}.items():
             heard.setdefault(name, []).append(recognise(model, audio))
+    return compared(judged, heard)
+
+
+def compared(judged: list[Phrase], heard: dict[str, list[list[str]]]) -> dict:
+    """Phoneme error over all sentences, and errors of each, of what was heard of them by name."""
     references = [p.phonemes for p in judged]
     return {"error": {name: phoneme_error(references, said) for name, said in heard.items()},
             "sentences": [{"id": p.id, "phonemes": len(p.phonemes),

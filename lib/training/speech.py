@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .. import records
-from ..config import ALIGNED, ALPHABET, ModelConfig, SpeechConfig, Study, described, restored
+from ..config import ALIGNED, ModelConfig, SpeechConfig, Study, described, restored
 from ..data.codec import load_codec
-from ..data.corpus import load_corpus
+from ..data.corpus import OwnCorpus, load_corpus
 from ..data.phrases import LONGEST, Phrase, alphabet, guide, phrases, plan
 from ..data.text import encode
 from ..data.tokens import START, delay, fingerprint
@@ -47,8 +47,7 @@ class Data:
     validation: list[Phrase]
     test: list[Phrase]
     made_with: str              # digest of the codec's weights
-    language: str = "pl"
-    characters: str = ALPHABET  # that the texts are made of
+    corpus: OwnCorpus | None = None     # that it is from, where that is one's own
 
     @cached_property
     def digest(self) -> str:
@@ -75,13 +74,14 @@ def own_data(speech: Speech) -> Data:
         parts["validation"], parts["train"] = parts["train"][::10], [p for i, p in enumerate(parts["train"]) if i % 10]
     if empty := [split for split, some in parts.items() if not some]:
         raise ValueError(f"corpus {corpus.record.result['name']} has no clip of split {empty[0]} that is aligned: add some")
-    return Data(*(some[:getattr(speech, split)] for split, some in parts.items()), corpus.made_with, corpus.language, corpus.alphabet)
+    return Data(*(some[:getattr(speech, split)] for split, some in parts.items()), corpus.made_with, corpus)
 
 
 def model_config(data: Data, core: str, conditioning: str, units: str = "characters", **fields) -> ModelConfig:
     """The matched model of the study of speech, with the alphabet of its units."""
-    symbols = {"alphabet": alphabet(data.train + data.validation + data.test) if units == "phonemes" else data.characters,
-               "language": data.language}
+    symbols = {"alphabet": data.corpus.alphabet, "language": data.corpus.language} if data.corpus else {}
+    if units == "phonemes":
+        symbols["alphabet"] = alphabet(data.train + data.validation + data.test)
     return ModelConfig(core, **{"size": "matched-1m", "pattern": "delay", **fields}, conditioning=conditioning, units=units,
                        **symbols)
 
