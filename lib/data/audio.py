@@ -54,8 +54,13 @@ class _Stream(soundfile.SoundFile):
 
 
 def read_audio(path: Path) -> np.ndarray:
+    """Audio (samples,) float32 at 24 kHz of a sound file: see `read_sound`."""
+    return read_sound(path)[0]
+
+
+def read_sound(path: Path) -> tuple[np.ndarray, int]:
     """Audio (samples,) float32 at 24 kHz of a WAV, RF64, AIFF, FLAC, OGG or MP3 file, channels averaged, without the
-    silence around the speech; Unusable where it is none.
+    silence around the speech, and the sample rate of the file; Unusable where it is none.
 
     Nothing of a file that says it is too long is decoded. A file that was cut off is noticed, unless it is an MP3 or a
     FLAC without the header that counts its frames and ends exactly between two of them. Where the header of a WAV, RF64
@@ -98,7 +103,7 @@ def read_audio(path: Path) -> np.ndarray:
     if end - start < SHORTEST * SAMPLE_RATE:
         raise Unusable(f"too short without its silence ({(end - start) / SAMPLE_RATE:.2f} s): clips of {SHORTEST:g} to "
                        f"{LONGEST:g} s are used")
-    return audio[start:end]
+    return audio[start:end], rate
 
 
 def _speech(audio: np.ndarray) -> tuple[int, int]:

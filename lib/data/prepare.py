@@ -8,18 +8,20 @@ import csv
 import hashlib
 import json
 import os
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .. import records
 from ..config import Study
 from ..files import file_digest, scratch
 from ..progress import progress_bar
-from .audio import Unusable, read_audio
+from .audio import Unusable, read_audio, read_sound
 from .codec import FRAME_RATE, HOP, Codec
 from .layouts import Entry, Layout, SetAside, entries, listing, read_codes
 from .text import language_of, normalise
@@ -45,21 +47,23 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
         return finished
     with scratch(records.runs_root() / "corpus") as folder:
         usable, listed, aside = (folder / name for name in ("usable.jsonl", "clips.jsonl", "set_aside.tsv"))
-        alphabet, reasons, examples = _examine(layout, language, codec, usable, aside)
+        alphabet, reasons, examples, described = _examine(layout, language, codec, usable, aside)
         splits = _split(layout, study.hold_out, usable, listed)
         name, sort = layout.folder.name, "codes" if layout.kind == "codes" else "recorded speech"
         return records.save("corpus", what, {
             "name": name, "kind": layout.kind, "speech": f"{sort} of corpus {name}", "language": language,
             "text_column": layout.text_column, "alphabet": alphabet, "splits": splits, "frame_rate": layout.frame_rate or FRAME_RATE,
-            "set_aside": dict(reasons.most_common()), "examples": examples},
+            "set_aside": dict(reasons.most_common()), "examples": examples, **described},
             {"clips.jsonl": listed, "set_aside.tsv": aside})
 
 
 def _examine(layout: Layout, language: str, codec: Codec | None, usable: Path,
-             aside: Path) -> tuple[str, Counter, list[list[str]]]:
-    """Write the usable clips and the others; the alphabet, how often each reason occurred, and the first examples."""
+             aside: Path) -> tuple[str, Counter, list[list[str]], dict]:
+    """Write the usable clips and the others; the alphabet, how often each reason occurred, the first examples, and what the
+    usable ones are like."""
     total = sum(1 for _ in entries(layout))         # also refuses a broken transcript before any work
     alphabet, reasons, examples = set(), Counter(), []
+    rates, speakers, seconds, levels = Counter(), set(), array("d"), array("d")
     bar = progress_bar(total, f"corpus {layout.folder.name}", unit="clip")
     with open(usable, "w", encoding="utf-8") as good, open(aside, "w", encoding="utf-8", newline="") as bad:
         write = csv.writer(bad, delimiter="\t", lineterminator="\n").writerow
@@ -71,6 +75,11 @@ def _examine(layout: Layout, language: str, codec: Codec | None, usable: Path,
                 examples += [row] if len(examples) < SHOWN else []
             else:
                 alphabet |= set(found["spoken"])
+                speakers.add(found["speaker"])
+                seconds.append(found["frames"] / (layout.frame_rate or FRAME_RATE))
+                if "rate" in found:
+                    rates[str(found["rate"])] += 1
+                    levels.append(found["level"])
                 good.write(json.dumps(found, ensure_ascii=False) + "\n")
             bar.update()
     bar.close()
@@ -80,7 +89,13 @@ def _examine(layout: Layout, language: str, codec: Codec | None, usable: Path,
     if sum(map(str.isalpha, alphabet)) < 2:
         raise ValueError(f"all transcripts of corpus {layout.folder} are made of {''.join(sorted(alphabet))!r}: "
                          "an alphabet of one letter says nothing; check which column holds the text")
-    return "".join(sorted(alphabet)), reasons, examples
+    return "".join(sorted(alphabet)), reasons, examples, {
+        "speakers": len(speakers - {""}), "rates": dict(rates.most_common()), "seconds": _spread(seconds), "levels": _spread(levels)}
+
+
+def _spread(values: array) -> list[float]:
+    """The least of some values, their median and the greatest."""
+    return np.quantile(values, (0, 0.5, 1)).tolist() if values else []
 
 
 def _parallel(function: Callable, items: Iterable) -> Iterator:
@@ -102,7 +117,8 @@ def _parallel(function: Callable, items: Iterable) -> Iterator:
 
 
 def examine(entry: Entry | SetAside, layout: Layout, language: str, codec: Codec | None) -> dict | SetAside:
-    """What the corpus's list says of a clip: its entry, the spoken text and the number of frames; or why it is not used."""
+    """What the corpus's list says of a clip: its entry, the spoken text, the number of frames, and of a sound its file's sample
+    rate and its level in dB of full scale; or why it is not used."""
     if isinstance(entry, SetAside):
         return entry
     path = layout.folder / entry.file
@@ -110,31 +126,33 @@ def examine(entry: Entry | SetAside, layout: Layout, language: str, codec: Codec
         spoken = normalise(entry.text, language)
         if not any(map(str.isalpha, spoken)):
             raise ValueError(f"nothing to speak: {entry.text[:60]!r} has no letter")
-        frames = read_codes(path, layout).shape[1] if layout.kind == "codes" else _encode(path, codec)
+        found = {"frames": read_codes(path, layout).shape[1]} if layout.kind == "codes" else _encode(path, codec)
     except ValueError as error:
         return SetAside(entry.id, entry.file, str(error))
-    return {**vars(entry), "spoken": spoken, "frames": frames}
+    return {**vars(entry), "spoken": spoken, **found}
 
 
-def _encode(path: Path, codec: Codec) -> int:
-    """Frames of a sound file, whose codes are then in the cache."""
+def _encode(path: Path, codec: Codec) -> dict:
+    """Frames, sample rate and level of a sound file, whose codes are then in the cache."""
     audio = None
 
     def look() -> bytes:
         nonlocal audio
         try:
-            audio = read_audio(path)
+            audio, rate = read_sound(path)
         except Unusable as error:
             return json.dumps({"reason": str(error)}).encode()
-        return json.dumps({"samples": len(audio), "sha256": fingerprint(audio)}).encode()
+        level = 10 * np.log10(np.mean(np.square(audio, dtype=np.float64)))
+        return json.dumps({"frames": -(-len(audio) // HOP), "rate": rate, "level": round(level, 2),
+                           "sha256": fingerprint(audio)}).encode()
 
     known = path.is_file() and path.stat().st_size <= LARGE
     what = {"file": file_digest(path), "code": records.code_digest("data/audio.py")} if known else None
     found = json.loads(cached(what, look) if known else look())
     if "reason" in found:
         raise Unusable(found["reason"])
-    encoded(found["sha256"], codec, lambda: read_audio(path) if audio is None else audio)
-    return -(-found["samples"] // HOP)
+    encoded(found.pop("sha256"), codec, lambda: read_audio(path) if audio is None else audio)
+    return found
 
 
 def _split(layout: Layout, hold_out: str | None, usable: Path, listed: Path) -> dict[str, dict]:

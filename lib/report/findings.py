@@ -425,7 +425,8 @@ def rest(report: Report) -> dict[str, list[str]]:
     if codec:
         out["The codec, ceiling of every sound"] = codec
     counts, first = tables.set_aside(report.corpus)
-    out["The corpus"] = [table(tables.splits(report.corpus), f"Corpus {report.corpus.result['name']} ({report.corpus.name})")]
+    out["The corpus"] = [table(tables.described(report.corpus), f"Corpus {report.corpus.result['name']} ({report.corpus.name})"),
+                         table(tables.splits(report.corpus), "Its splits")]
     if len(counts):
         out["The corpus"] += [table(counts, "Clips that are not used, by reason; set_aside.tsv beside the record lists all"),
                               table(first, f"The first {len(first)} of them")]

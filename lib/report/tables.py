@@ -14,6 +14,8 @@ from ..records import Record, figures_root
 from .claims import Judgement
 from .results import TIMES, Report, curve, exponents, medians, memorised_ids, said_share, swept
 
+NARROW = 16_000     # Hz: a lower sample rate is a telephone's
+
 
 def _equal(j: Judgement) -> str:
     """What became of a claim on cost where all cores have the same number of parameters."""
@@ -174,6 +176,25 @@ def stages(report: Report) -> pd.DataFrame:
     seconds = json.loads(path.read_text()) if path.exists() else {}
     return pd.DataFrame([{"notebook": name, "seconds": f"{s:.1f}"} for name, s in seconds.items()],
                         columns=["notebook", "seconds"])
+
+
+def described(corpus: Record) -> pd.DataFrame:
+    """What a corpus is, and what those who brought it should check: its text, voices, sample rates, lengths and levels."""
+    r = corpus.result
+    letters, (shortest, middle, longest) = r["alphabet"].replace(" ", ""), r.get("seconds") or [np.nan] * 3
+    rows = {"speech": r["speech"], "layout": r.get("kind"), "language": r["language"] or "not named",
+            "column of the text": r.get("text_column"), "voice": r.get("voice"),
+            "speakers": (f"{r['speakers']:,}" if r.get("speakers") else "not named") if "kind" in r else None,
+            "sample rates": ", ".join(f"{int(rate):,} Hz ({n:,} clips)" for rate, n in r.get("rates", {}).items()),
+            "length of a clip": r.get("seconds") and f"{shortest:.1f} to {longest:.1f} s, median {middle:.1f} s",
+            "level of a clip": r.get("levels") and "{0:.0f} to {2:.0f} dB of full scale, median {1:.0f} dB".format(*r["levels"]),
+            "alphabet": f"{len(letters)} characters: {' '.join(letters)}",
+            "clips set aside": f"{sum(r['set_aside'].values()):,}" if "kind" in r else None}
+    narrow = sum(n for rate, n in r.get("rates", {}).items() if int(rate) < NARROW)
+    if narrow:
+        rows["sample rates"] += (f"; {narrow:,} clips are of telephone quality: nothing above half their sample rate was recorded, "
+                                 "so no core learns to say it")
+    return pd.DataFrame([{"what": what, "value": value} for what, value in rows.items() if value])
 
 
 def splits(corpus: Record) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from lib.config import REPOSITORY, STUDIES, study
 from lib.data import prepare as preparation
 from lib.data.codec import Codec, load_codec
 from lib.data.corpus import load_corpus
+from lib.report import tables
 
 MAKERS = {"LJSpeech": make_ljspeech, "Common Voice": make_common_voice, "Multilingual LibriSpeech": make_mls}
 TEXTS = ("one small step", "a quiet morning", "seven green bottles", "rain on the roof", "an open door", "the last train",
@@ -101,6 +102,26 @@ def test_training_clips_alone_are_split(spoken, tmp_path):
     splits = everything(own(tmp_path / "mine"))
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 6, "validation": 3, "test": 3}
     assert own(tmp_path / "mine").record.result["text_column"] == "text"
+
+
+def test_the_record_says_what_the_clips_are_like(spoken, tmp_path):
+    make_common_voice(tmp_path / "mine", spoken, "wav", rate=8_000)
+    soundfile.write(tmp_path / "mine" / "clips" / f"{spoken[0][0]}.wav", 2 * spoken[0][2], 24_000)
+    record = own(tmp_path / "mine").record
+    frames = [-(-round(24_000 * (0.4 + 0.05 * i)) // 320) for i in range(12)]
+    assert record.result["rates"] == {"8000": 11, "24000": 1} and record.result["speakers"] == 2
+    assert record.result["seconds"] == pytest.approx([frames[0] / 75, np.median(frames) / 75, frames[-1] / 75], abs=1 / 75)
+    assert record.result["levels"][1:] == pytest.approx([-24.8, -14], abs=1)      # white noise of deviation 0.1, a third of its band left; of 0.2
+    shown = dict(tables.described(record).itertuples(index=False))
+    assert shown["sample rates"].startswith("8,000 Hz (11 clips), 24,000 Hz (1 clips); 11 clips are of telephone quality")
+    assert shown["speakers"] == "2" and shown["language"] == "en" and shown["layout"] == "Common Voice"
+
+
+def test_the_record_of_codes_says_no_rates_and_no_levels(tmp_path):
+    make_tokens(tmp_path / "mine", [(f"c{i}", text, np.zeros((8, 60), np.int64)) for i, text in enumerate(TEXTS)], "a codec")
+    shown = dict(tables.described(own(tmp_path / "mine").record).itertuples(index=False))
+    assert shown["length of a clip"] == "0.8 to 0.8 s, median 0.8 s" and shown["speakers"] == "not named"
+    assert not {"sample rates", "level of a clip"} & shown.keys()
 
 
 def test_what_was_encoded_once_is_not_encoded_again(spoken, tmp_path, counted, monkeypatch):

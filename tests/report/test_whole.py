@@ -46,7 +46,7 @@ def make(chosen: Study, notebooks: tuple[str, ...] = EVERYTHING, odd: Callable[[
 
     manifest: dict[str, list[records.Record]] = {}
     if "01" in notebooks:
-        done("corpus", {"name": "made up", "speech": "made-up speech", "language": "pl", "set_aside": {},
+        done("corpus", {"name": "made up", "speech": "made-up speech", "language": "pl", "alphabet": "ab c", "set_aside": {},
                         "splits": {"test": {"clips": 5, "frames": 50}}})
     cores = [core for core, notebook in zip(CORES, TRAINED) if notebook in notebooks]
     for core in cores:
