@@ -34,6 +34,7 @@ from .results import Report, curve, memory_samples, swept
 
 BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
 LEARNING = 0.7      # of the steps, before any run cools down: where losses are compared
+HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence"}    # texts are said: speech.WAYS
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def told(report: Report) -> Finding | None:
             f"most {between:.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
             f"{gained.max():.0f} points.")
     reason = f"{'; '.join(speech.strength_notes(report))}."
-    line = f"What a frame is told matters {matters} the core: {gained.mean():.0f} points against {between:.0f}."
+    line = (f"What a frame is told matters {matters} the core: it moves the share of wrong phonemes by {gained.mean():.0f} points, "
+            f"the core by {between:.0f}.")
     return Finding("told", line, said, reason, lambda: speech.against_strength(report),
                    (("One thing other than in the comparison itself", lambda: speech.around(report)),
                     ("The text before the audio", lambda: why.prefixed(report))), tuple(speech.strength_answer(report)))
@@ -143,13 +145,13 @@ def length(report: Report) -> Finding | None:
     means = texts[texts.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
     best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
     fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
-    errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong ({way})" for core, way in best.items())
+    errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong {HOW[way]}" for core, way in best.items())
     said = f"On texts of {seconds:.0f} seconds, after training on at most 4, in its best way {errors}"
     if fail:
         wrong = joined(f"{named(core)} gets {100 * means[core, 'carried']:.0f} %" for core in fail)
         said += f"; on one state through all of it {wrong}"
     needs = "; ".join(f"{named(core)} {100 * means[core, 'carried']:.0f} % on one state, {100 * means[core, best[core]]:.1f} % "
-                      f"{best[core]}" for core in fail)
+                      f"{HOW[best[core]]}" for core in fail)
     others = listed({core: f"{100 * means[core, way]:.1f} %" for core, way in best.items() if core not in fail})
     line = f"Texts of {seconds:.0f} seconds: {f'{needs}; {others}' if needs else errors}."
     reason = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report))
