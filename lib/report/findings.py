@@ -40,7 +40,7 @@ HOW = {"carried": "on one state", "window": "with a window", "restarted": "sente
 @dataclass(frozen=True)
 class Finding:
     id: str
-    line: str                                       # what was found, in a line,
+    line: str                                       # what was found, in a line on the first screen; "" where it is not there,
     said: str                                       # and in a sentence
     why: str                                        # a short paragraph
     draw: Callable[[], Figure]
@@ -250,8 +250,8 @@ def state(report: Report) -> Finding | None:
     if not spread:
         return None
     moved = joined(f"{100 * x:.1f} points of {named(core)}" for core, x in spread.items())
-    line = f"Between the least state that was tried and the greatest, phoneme error moves by {moved}."
-    return Finding("state", line, line,
+    said = f"Between the least state that was tried and the greatest, phoneme error moves by {moved}."
+    return Finding("state", "", said,
                    "Attention that reads a window, and Mamba with a smaller or greater state, of equal parameters; one seed each, "
                    "numbers and no verdict.", lambda: why.against_state(report),
                    (("By the text encoder", lambda: why.encoders(report)),))
@@ -265,8 +265,7 @@ def width(report: Report) -> Finding | None:
     counts = Counter("better" if c.winner == c.a else "worse" if c.winner == c.b else c.outcome for c in found)
     said = (f"A convolution beside Mamba, of {len({c.a for c in found})} widths, against Mamba alone of equal parameters: "
             f"{joined(f'{n} comparisons {outcome}' for outcome, n in counts.items())}.")
-    line = f"Of {len(found)} comparisons of a convolution beside Mamba with Mamba alone, it is better in {counts['better']}."
-    return Finding("width", line, said, "A wider convolution leaves fewer parameters to Mamba. Fewer steps than in the comparison "
+    return Finding("width", "", said, "A wider convolution leaves fewer parameters to Mamba. Fewer steps than in the comparison "
                    "itself, and the learning rate of the usual width for all.", lambda: speech.against_width(report), (),
                    tuple(c.sentence for c in found))
 
@@ -278,15 +277,9 @@ def memorising(report: Report, found: list[Comparison]) -> Finding | None:
     s = report.study
     ahead = {core: [METRICS[c.metric].noun for c in found if c.winner == core] for core in (found[0].a, found[0].b)}
     words = "; ".join(f"{named(core)} is ahead in {joined(nouns)}" for core, nouns in ahead.items() if nouns)
-    counts = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
-    times = max(counts.values()) / max(min(counts.values()), 1)
     said = (f"By the original report's protocol, memorising {s.clips} clip{'s' * (s.clips > 1)}, {words or 'nothing is shown'}"
-            + (f"; its Transformer core has {counts['transformer'] / counts['mamba_conv']:.1f} times the parameters of its hybrid's."
-               if {"transformer", "mamba_conv"} <= counts.keys() and times > 1.02 else "."))
-    line = "Memorising clips as the original report did" + (
-        f", with a Transformer {counts['transformer'] / counts['mamba_conv']:.1f} times as large: {words or 'nothing is shown'}."
-        if {"transformer", "mamba_conv"} <= counts.keys() else f": {words or 'nothing is shown'}.")
-    return Finding("memorising", line, said, "What follows from size alone (parameters, memory, part of the time) says nothing about "
+            f"{_larger(report)}.")
+    return Finding("memorising", "", said, "What follows from size alone (parameters, memory, part of the time) says nothing about "
                    "the architecture; and what memorises a clip need not speak. " + " ".join(prose.leak_sentences(report)),
                    lambda: figures.headline_forest(found), (
                        ("Training runs: steps to an accuracy, then loss, accuracy and what is said freely",
@@ -294,6 +287,14 @@ def memorising(report: Report, found: list[Comparison]) -> Finding | None:
                        *((("One training step and decoding", lambda: tables.step_times(report.steps)),) if report.steps else ()),
                        *((("Memory", lambda: tables.memory(report.memory)),) if report.memory else ())),
                    tuple(c.sentence for c in found))
+
+
+def _larger(report: Report) -> str:
+    """How many times as large the transformer's core is as the hybrid's, where they were to memorise; "" where it is not larger."""
+    counts = {core: runs[0].result["core_parameters"] for core, runs in report.causal.items()}
+    if not {"transformer", "mamba_conv"} <= counts.keys() or counts["transformer"] < 1.02 * counts["mamba_conv"]:
+        return ""
+    return f"; its Transformer's core has {counts['transformer'] / counts['mamba_conv']:.1f} times the parameters of its hybrid's"
 
 
 def original(report: Report, judged: list[Judgement]) -> Finding | None:
@@ -308,7 +309,7 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
             f"{counts[NOT_COMPARABLE]} cannot be compared.")
     reason = (f"Of the {len(held)} reproduced ones on time, memory, state or throughput, {equal} are reproduced with equal parameters "
               "too. " if held else "") + "It judged one memorised clip, unequal sizes and models that could see their targets."
-    line = f"Of the original report's {len(judged)} claims {counts[REPRODUCED]} are reproduced."
+    line = f"Of the original report's {len(judged)} claims {counts[REPRODUCED]} are reproduced{_larger(report)}."
     return Finding("original", line, said, reason, lambda: figures.verdicts(counts))
 
 
@@ -338,7 +339,7 @@ def headline(report: Report) -> str:
 def answer(report: Report, found: list[Finding]) -> str:
     """What stands first on the page, as HTML: the answer, a line for each finding, one figure, a sentence that no model heard by
     every core, and what it all is limited to."""
-    lines = "".join(f'<li><a href="#{finding.id}">{escape(finding.line)}</a></li>' for finding in found)
+    lines = "".join(f'<li><a href="#{finding.id}">{escape(finding.line)}</a></li>' for finding in found if finding.line)
     picture = figures.keep(found[0].draw(), report.study.label, "answer", found[0].said).data if found else ""
     return (f'<div class="answer"><div><p class="lead">{escape(headline(report))}</p><ul>{lines}</ul></div>'
             f'<div>{picture}{first_sentence(report)}</div></div><p class="scope">{escape(scope(report))}</p>')

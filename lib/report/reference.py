@@ -85,7 +85,7 @@ def _update_readme(chosen: Study, report: results.Report, samples: Results) -> N
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{README} lacks the two marker lines that the verdict goes between: {BEGIN} and {END}")
     found = findings.findings(report, verdicts.judgements(report), prose.comparisons(report, samples))
-    body = "\n".join([f"**{findings.headline(report)}**", "", *(f"- {finding.line}" for finding in found), "",
+    body = "\n".join([f"**{findings.headline(report)}**", "", *(f"- {finding.line}" for finding in found if finding.line), "",
                       f"{findings.scope(report)}", "", "![Phoneme errors of each core](figures/reference/answer.svg)"])
     before, rest = text.split(BEGIN)
     write_atomic(README, f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}".encode())
