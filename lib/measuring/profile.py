@@ -1,14 +1,14 @@
 """What each core costs in time and memory: measured in fresh processes, warm, with the cores in turn (A B A B).
 
-A parent starts `python -m lib.measuring.profile TASK` and reads one line of JSON from it, so that no measurement sees what an
-earlier one left behind.
+No measurement sees what an earlier one left behind: each process is a copy of one that has imported what is needed and done
+nothing. (On a GPU, which no copy can use, each starts from nothing.)
 """
-import json
-import subprocess
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import keep_freed_memory, records
-from ..config import ALIGNED, REPOSITORY, ModelConfig, Study, TrainConfig
+from ..config import ALIGNED, ModelConfig, Study, TrainConfig
 from ..data.codec import BINS, FRAME_RATE, Codec, load_codec
 from ..data.corpus import Corpus
 from ..metrics import cost
@@ -223,16 +223,20 @@ def task_codec(codec: str, codebooks: int, frames: int, repeats: int) -> dict:
             "encode_ms": [timed(lambda: loaded.encode(audio, codebooks))[1] for _ in range(repeats)]}
 
 
-TASKS = {"steps": task_steps, "memory": task_memory, "lengths": task_lengths, "codec": task_codec}
+def fresh() -> multiprocessing.context.BaseContext:
+    """What starts a fresh process."""
+    context = multiprocessing.get_context("spawn" if DEVICE.type == "cuda" else "forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])     # the latter is imported by an optimiser's first step
+    return context
 
 
-def in_fresh_process(task: str, **arguments) -> dict:
-    """Run one task in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "lib.measuring.profile", json.dumps({"task": task, **arguments})],
-                          cwd=REPOSITORY, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"profiling task {task} failed: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout)
+def in_fresh_process(task: Callable[..., dict], **arguments) -> dict:
+    """What a task of this module returns in a process of its own."""
+    with ProcessPoolExecutor(1, fresh()) as pool:
+        try:
+            return pool.submit(task, **arguments).result()
+        except BrokenProcessPool:
+            raise RuntimeError(f"{task.__name__}: its process was killed, perhaps for want of memory") from None
 
 
 def models_of(study: Study, corpus: Corpus, size: str) -> list[ModelConfig]:
@@ -269,7 +273,7 @@ def profile_steps(study: Study, corpus: Corpus, models: list[ModelConfig]) -> re
     def measure() -> dict:
         bar, processes = progress_bar(study.processes, f"timing, size {size}"), []
         for _ in range(study.processes):
-            processes.append(in_fresh_process("steps", configs=configs, frames=study.frames, repeats=study.repeats,
+            processes.append(in_fresh_process(task_steps, configs=configs, frames=study.frames, repeats=study.repeats,
                                               codec=codec and codec.source))
             bar.update()
         bar.close()
@@ -293,7 +297,7 @@ def profile_memory(study: Study, corpus: Corpus, size: str, lengths: tuple[int, 
         rows: dict[str, list] = {core: [] for core in study.cores}
         bar = progress_bar(len(tasks), f"memory, size {size}")
         with ThreadPoolExecutor(2) as pool:         # memory, unlike time, is the same with a neighbour
-            measured = pool.map(lambda task: in_fresh_process("memory", config=task[2], frames=task[1]), tasks)
+            measured = pool.map(lambda task: in_fresh_process(task_memory, config=task[2], frames=task[1]), tasks)
             for (process, _, config), row in zip(tasks, measured):
                 rows[config["core"]].append({"process": process, **row})
                 bar.update()
@@ -310,7 +314,7 @@ def profile_lengths(study: Study, corpus: Corpus, size: str) -> records.Record:
     def measure() -> dict:
         bar, processes = progress_bar(study.length_processes, f"lengths, size {size}"), []
         for _ in range(study.length_processes):
-            processes.append(in_fresh_process("lengths", configs=configs, lengths=study.lengths))
+            processes.append(in_fresh_process(task_lengths, configs=configs, lengths=study.lengths))
             bar.update()
         bar.close()
         return {"size": size, "processes": processes}
@@ -326,10 +330,5 @@ def profile_codec(study: Study, corpus: Corpus) -> records.Record | None:
 
     def measure() -> dict:
         return {"seconds": study.frames / FRAME_RATE} | in_fresh_process(
-            "codec", codec=corpus.codec.source, codebooks=corpus.codebooks, frames=study.frames, repeats=study.repeats)
+            task_codec, codec=corpus.codec.source, codebooks=corpus.codebooks, frames=study.frames, repeats=study.repeats)
     return _record("codec", [], settings, measure)
-
-
-if __name__ == "__main__":
-    arguments = json.loads(sys.argv[1])
-    print(json.dumps(TASKS[arguments.pop("task")](**arguments)))

@@ -12,11 +12,13 @@ Task = tuple    # a function of a module, and its arguments
 
 
 def side_by_side(tasks: list[Task], label: str) -> None:
-    """Do the tasks, as many at once as this process has threads, on a GPU one after the other. What one of them raises ends
-    the others that have not begun."""
+    """Do the tasks, as many at once as this process has threads, on a GPU one after the other. Fewer than two for each thread
+    share the threads from the start: else most would wait for the last one. What one of them raises ends the others that have
+    not begun."""
     if not tasks:
         return
-    at_once = 1 if DEVICE.type == "cuda" else min(torch.get_num_threads(), len(tasks))
+    threads = torch.get_num_threads()
+    at_once = 1 if DEVICE.type == "cuda" else len(tasks) if len(tasks) < 2 * threads else threads
     bar = progress_bar(len(tasks), label, unit="run")
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         try:

@@ -1,4 +1,6 @@
 """The parts of a timing are what they are called."""
+import os
+import signal
 import time
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -120,7 +122,7 @@ def test_the_timing_of_given_models_says_their_size_and_how_much_they_decoded(mo
     models = [SPEECH, ModelConfig("mamba", "matched-1m")]
     asked = []
 
-    def measured(task: str, **arguments) -> dict:
+    def measured(task, **arguments) -> dict:
         asked.append(arguments["configs"])
         return {"cores": {c["core"]: {} for c in arguments["configs"]}, "sound": None}
     monkeypatch.setattr(profile, "in_fresh_process", measured)
@@ -128,3 +130,27 @@ def test_the_timing_of_given_models_says_their_size_and_how_much_they_decoded(mo
     assert (run.result["size"], run.result["decoded"], list(run.result["parameters"])) == ("matched-1m", 75, ["transformer", "mamba"])
     assert asked == [[asdict(model) for model in models]] * 2
     assert run.result["parameters"]["transformer"] == sum(p.numel() for p in CodecLM(SPEECH).parameters())
+
+
+def left_behind() -> dict:
+    """What an earlier measurement left in this process: nothing."""
+    seen = vars(profile).setdefault("seen", [])
+    seen.append(os.getpid())
+    return {"process": os.getpid(), "before": len(seen) - 1}
+
+
+def killed() -> dict:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def test_a_fresh_process_knows_nothing_of_an_earlier_one_nor_of_this():
+    left_behind()
+    first, second = profile.in_fresh_process(left_behind), profile.in_fresh_process(left_behind)
+    assert first["before"] == second["before"] == 0
+    assert len({first["process"], second["process"], os.getpid()}) == 3
+
+
+def test_a_process_that_is_killed_is_said_to_be():
+    with pytest.raises(RuntimeError, match="killed: its process was killed, perhaps for want of memory"):
+        profile.in_fresh_process(killed)
