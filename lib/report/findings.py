@@ -34,7 +34,8 @@ from .results import Report, curve, memory_samples, swept
 
 BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
 LEARNING = 0.7      # of the steps, before any run cools down: where losses are compared
-HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence"}    # texts are said: speech.WAYS
+HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence",
+       "without positions": "without positions"}    # texts are said: speech.WAYS
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def long_texts(report: Report) -> pd.DataFrame:
 
 
 def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
-    """Core, seed and record of what each seed of the headline said of long texts."""
-    seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
+    """Core, seed and record of what each seed of the headline, and of attention without positions, said of long texts."""
+    seeds = {run.name: run.identity["config"]["seed"] for part in ("headline", "positions") for run in report.speech.get(part, [])}
     return [(run.result["core"], seeds[run.result["train"]], run) for run in report.longer if run.result["train"] in seeds]
 
 
@@ -413,8 +413,9 @@ def cost_and_quality(report: Report) -> Figure:
 
 
 WAYS = {"carried": "on one state through the whole text", "window": "so too, attention reading no more frames than in training",
-        "restarted": "each sentence by itself, as the speaker does"}
-LINES = {"carried": "-", "window": "--", "restarted": ":"}
+        "restarted": "each sentence by itself, as the speaker does",
+        "without positions": "on one state, attention trained without rotary positions"}
+LINES = {"carried": "-", "window": "--", "restarted": ":", "without positions": "-."}
 
 
 def long_notes(report: Report) -> list[str]:
