@@ -441,12 +441,12 @@ def against_seconds(report: Report) -> Figure:
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for (core, way), rows in table.groupby(["core", "way"], sort=False):
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{named(core)} ({way})")
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=named(f"{core} ({way})"))
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="grey", alpha=0.2, zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
