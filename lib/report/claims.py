@@ -99,6 +99,7 @@ class Claim:
     against: str = ""               # the quote that contradicts
     why: str = ""
     by_construction: bool = False   # it holds here because the models were made so: no result
+    polish: bool = False            # it is about Polish text: nothing can be said of it on a corpus in another language
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From run records to results: every number of the report as samples that name the run they come from."""
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -75,6 +75,8 @@ def read(study: Study, *needed: str, name: str | None = None) -> Report:
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])
+    for _, _, runs in report.regimes()[:1]:         # a corpus may have fewer clips to memorise than are asked for
+        report.study = replace(study, clips=runs[0].identity["config"]["clips"])
     absent = [NEEDS[name] for name in needed if not NEEDS[name][0](report)]
     if absent:
         notebooks = [notebook for _, _, makers in absent for notebook in makers]
