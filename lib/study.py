@@ -21,7 +21,7 @@ from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_iden
 from .models.cores import CORES, LACKING, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training import durations
-from .training.alignment import aligned
+from .training.alignment import LONGEST_SECONDS, aligned
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
@@ -39,22 +39,27 @@ def material(study: Study) -> Speech:
 
 
 def obstacle(study: Study) -> str:
-    """Why a study holds no study of speech, "" where it does."""
+    """Why a study holds no study of speech, "" where it does. Of an own corpus, when each phoneme of it is said is learned first:
+    so it turns out how many clips their text fits."""
     if not study.phrases:
         return f"study {study.name} holds no study of speech"
     if study.corpus == EMBEDDED:
         return ""
-    corpus = load_corpus(study)
+    corpus, needed = load_corpus(study), FEWEST * study.speech_batch
     if corpus.frame_rate != FRAME_RATE:
         return f"the study of speech is made for {FRAME_RATE:g} frames a second: these codes have {corpus.frame_rate:g}"
-    if (clips := corpus.record.result["splits"].get("train", {"clips": 0})["clips"]) < FEWEST * study.speech_batch:
-        return f"the study of speech needs {FEWEST * study.speech_batch} clips to train on: there are {clips}"
+    for split, least, use in (("train", needed, "train on"), ("test", 1, "be tested on")):
+        there = sum(row["frames"] <= LONGEST_SECONDS * FRAME_RATE for row in corpus.rows(split))
+        if there < least:
+            return f"the study of speech needs {least} clip{'s' * (least > 1)} of at most {LONGEST_SECONDS:g} s to {use}: there are {there}"
     if not corpus.language:
         return "the study of speech needs to know the language: give it (language)"
     try:
-        voice_of(corpus.language)
+        fitting = len(load_data(material(study)).train)
     except ValueError as error:
         return f"no study of speech: {error}"
+    if fitting < needed:
+        return f"the study of speech needs {needed} clips to train on that their text fits: there are {fitting}"
     return ""
 
 

@@ -2,6 +2,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ WRITTEN = {**dict.fromkeys("am ar bn ce cy en fa he ja kn ko te th".split(), ("'
            **dict.fromkeys("de-ch de-li en-ch it-ch".split(), ("' ", ".")),
            **dict.fromkeys("""ar-dz ar-lb ar-ly ar-ma ar-mr ar-tn en-at en-be en-cz en-de en-dk en-es en-fi en-fr en-hu en-id en-it
                en-nl en-no en-pl en-pt en-ro en-se en-si en-sk en-za""".split(), USUAL)}
+LONG = 12                                           # digits: longer numbers are said digit by digit where need be
 INDIAN = {"bn", "te", "en-in"}                      # where hundred thousands are 1,00,000
 
 
@@ -123,11 +125,12 @@ def _numbers(text: str, tag: str) -> str:
     group, point = next((WRITTEN[place] for place in places if place in WRITTEN), USUAL)
 
     def spell(m: re.Match) -> str:
-        whole, fraction = re.sub(r"\D", "", m["whole"]), m["fraction"]
-        try:
-            return num2words(f"{int(whole)}.{fraction}" if fraction else int(whole), lang=code)
-        except (ArithmeticError, IndexError, NotImplementedError):
-            return " ".join(num2words(int(digit), lang=code) for digit in whole + (fraction or ""))
+        whole, fraction = re.sub(r"\D", "", m["whole"]), m["fraction"] or ""
+        if spoken := _cardinal(whole, fraction, code):
+            return spoken
+        if len(whole) <= LONG:
+            raise ValueError(f"{m[0]} cannot be spelled out in language {tag!r}: write it in words")
+        return " ".join(num2words(int(digit), lang=code) for digit in whole + fraction)
 
     if language == "en":
         text = re.sub(r"(?<!\d)(\d{1,9})(?:st|nd|rd|th)\b", lambda m: num2words(int(m[1]), lang=code, to="ordinal"), text)
@@ -137,6 +140,18 @@ def _numbers(text: str, tag: str) -> str:
     grouped = rf"(?<!\d[{''.join(marks)}])[1-9]\d{{0,2}}(?:{groups})(?!\d)"
     number = rf"(?P<whole>{grouped}|\d+)(?:[{point}](?P<fraction>\d+))?"
     return re.sub(number, spell, text).lower()
+
+
+def _cardinal(whole: str, fraction: str, code: str) -> str:
+    """A number in words, "" where num2words fails, in whichever way. Of fractions some of its languages take only decimals as
+    they are written, some only floats, and some leave out what they do not take."""
+    written = f"{int(whole)}.{fraction}"
+    for number in (written, float(written)) if fraction else (int(whole),):
+        with suppress(Exception):
+            spoken = num2words(number, lang=code)
+            if not fraction.strip("0") or spoken != num2words(int(whole), lang=code):
+                return spoken
+    return ""
 
 
 def encode(text: str, alphabet: str = ALPHABET, language: str = "pl") -> list[int]:

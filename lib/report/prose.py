@@ -167,6 +167,9 @@ def limits(report: Report) -> list[str]:
              + " One seed as reported: numbers, no verdict.",
              "The original report's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
              "Of memorising, learning rate and schedule are the original report's for every core; none was tuned."]
+    if report.obstacle and not speech:
+        why = report.obstacle.result["why"]
+        words.append(f"{why[0].upper()}{why[1:]}.")
     if speech:
         words.append(f"The study of speech has one {'voice' if s.corpus == EMBEDDED else 'corpus'}, "
                      f"{len(report.study.rates)} learning rates to choose from, "

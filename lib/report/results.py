@@ -33,6 +33,7 @@ class Report:
     lengths: Record | None = None
     codec: Record | None = None             # the codec's speed
     codec_quality: Record | None = None
+    obstacle: Record | None = None          # why there is no study of speech
     alignment: Record | None = None         # how an own corpus got its times
     recogniser: Record | None = None        # what heard the study of speech
     bounds: Record | None = None            # its ceiling and its floor
