@@ -51,7 +51,8 @@ def obstacle(study: Study) -> str:
     for split, least, use in (("train", needed, "train on"), ("test", 1, "be tested on")):
         there = sum(row["frames"] <= LONGEST_SECONDS * FRAME_RATE for row in corpus.rows(split))
         if there < least:
-            return f"the study of speech needs {least} clip{'s' * (least > 1)} of at most {LONGEST_SECONDS:g} s to {use}: there are {there}"
+            return (f"the study of speech needs {least} clip{'s' * (least > 1)} of at most {LONGEST_SECONDS:g} s to {use}: there are "
+                    f"{there}")
     if not corpus.language:
         return "the study of speech needs to know the language: give it (language)"
     try:

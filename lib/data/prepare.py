@@ -195,7 +195,8 @@ def _split(layout: Layout, hold_out: str | None, usable: Path, listed: Path) -> 
     with open(listed, "w", encoding="utf-8") as file:
         for row in rows():
             at = place(row)
-            split = row["split"] if row["split"] in followed else "test" if at <= test else "validation" if at <= validation else "train"
+            split = "test" if at <= test else "validation" if at <= validation else "train"
+            split = row["split"] if row["split"] in followed else split
             count = counts.setdefault(split, {"clips": 0, "frames": 0})
             count["clips"] += 1
             count["frames"] += row["frames"]

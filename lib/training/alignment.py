@@ -232,7 +232,8 @@ def _align(corpus: OwnCorpus, voice: str, path: Path) -> tuple[dict, dict[str, b
     cuts, times = cut(model, examples)
     fits = np.array([fit_of(model, codes, states, frames) for (codes, states, _), frames in zip(examples, cuts)])
     own, strangers = np.median(fits), np.median(against_strangers(model, examples, times) or [-np.inf])
-    least = own + APART * (strangers - own)
+    with np.errstate(invalid="ignore"):             # where the texts of most are too long for their clips
+        least = own + APART * (strangers - own)
     kept = []
     for p, frames, score in zip(found, cuts, fits):
         if score == -np.inf or score < least:
@@ -240,13 +241,14 @@ def _align(corpus: OwnCorpus, voice: str, path: Path) -> tuple[dict, dict[str, b
                                                                      f"{score:.1f}, where {least:.1f} is the least")])
         else:
             kept.append(replace(p, groups=timed(p.groups, frames)))
+    codes = np.concatenate([found[0].codes[:, :0], *(p.codes for p in kept)], 1)
     rows = [[p.id, p.text, p.split, p.file, [[g.characters, g.phonemes] for g in p.groups]] for p in kept]
     said = np.concatenate([frames[states != 0] for (_, states, _), frames in zip(examples, cuts)])
     return {"voice": voice, "phonemes": names[1:], "clips": len(kept), "frames": sum(p.codes.shape[1] for p in kept),
             "fit": {"own": own, "strangers": strangers, "least": least}, "single_frame": float((said == 1).mean()),
             "set_aside": dict(Counter(reason.split(":")[0] for _, _, reason in aside).most_common()), **history}, {
                 "aligner.safetensors": save(model.state_dict()),
-                "phrases.safetensors": save({"codes": torch.from_numpy(np.concatenate([found[0].codes[:, :0], *(p.codes for p in kept)], 1)),
+                "phrases.safetensors": save({"codes": torch.from_numpy(codes),
                                              "rows": torch.frombuffer(bytearray(json.dumps(rows).encode()), dtype=torch.uint8)}),
                 "set_aside.tsv": "".join("\t".join(row) + "\n" for row in aside).encode()}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib import config, records
-from lib.config import REPOSITORY
+from lib.config import REPOSITORY, described
 from lib.measuring import bench
 from lib.records import Record
 from lib.report import claims, figures, findings, html, prose, reference, tables, verdicts
@@ -264,7 +264,7 @@ def memorised(core: str, *reached: int | None, steps: int = 400) -> list[Record]
 
 
 def made(**runs) -> Report:
-    corpus = Record("corpus", "0" * 64, {}, {}, {"speech": "made-up speech"}, {}, "")
+    corpus = Record("corpus", "0" * 64, {}, {}, {"speech": "made-up speech", "language": "pl"}, {}, "")
     return Report(config.study("quick"), corpus, runs)
 
 
@@ -285,6 +285,28 @@ def test_a_core_that_never_memorises_does_not_do_so_sooner():
     assert judged["c41"].measured == "> 400 steps (mamba_conv never in 3 of 3 seeds)"
     assert judged["c42"].measured.endswith("(mamba_conv never in 3 of 3 seeds): > 400 steps against 338.3 steps")
     assert len(judged["c42"].runs) == 6
+
+
+@pytest.mark.parametrize("language, words", [("pl", ""), ("pl_PL", ""), ("it-CH", "in language it-CH"), ("", "in a language that is not named")])
+def test_claims_about_polish_are_judged_on_polish_alone(language, words):
+    report = made(transformer=memorised("transformer", 300, 310), mamba_conv=memorised("mamba_conv", 300, 310))
+    report.corpus.result["language"] = language
+    for run in [run for runs in report.causal.values() for run in runs]:
+        report.heard[run.name] = Record("listen", "0" * 64, {}, {}, {"sentences": [
+            {"id": "a", "token_match": 1.0, "tokens_per_s": 9.0}]}, {}, "")
+    judged = {j.claim.id: j for j in verdicts.judgements(report)}
+    polish = {"c06", "c67", "c68", "c69"}
+    assert {id for id, j in judged.items() if "about Polish text" in j.explanation} == (polish if words else set())
+    assert {judged[c].verdict for c in ("c06", "c67")} == ({"not comparable"} if words else {"reproduced"})
+    for one in (judged[c] for c in polish if words):
+        assert one.explanation == f"It is about Polish text, and this corpus is {words}." and not one.measured and not one.runs
+    assert judged["c41"].verdict == "reproduced"                        # what is about learning is judged in any language
+
+
+def test_the_clips_of_a_report_are_those_that_were_memorised():
+    run = records.save("train", {"config": described(config.TrainConfig(clips=2))}, {})
+    records.note("standard", "train/transformer", [run])
+    assert read(config.study("standard")).study.clips == 2 and read(config.study("quick")).study.clips == 1
 
 
 def equal_study(processes: int = 2) -> Report:

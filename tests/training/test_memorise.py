@@ -12,7 +12,7 @@ from lib.config import STUDIES, ModelConfig, TrainConfig, study
 from lib.metrics.learning import passes, steps_to
 from lib.models.build import build
 from lib.models.codec_lm import CodecLM
-from lib.training.memorise import load_model, model_of, order, runs_of, train
+from lib.training.memorise import load_model, model_of, order, runs_of, train, train_all
 from lib.training.optimiser import make_optimiser
 
 CONFIG = TrainConfig(ModelConfig("mamba_conv"), clips=3, steps=8)
@@ -48,6 +48,12 @@ def test_a_finished_run_is_found_and_another_configuration_is_not_it(clips, kill
             train(other, clips, [])
     with pytest.raises(Killed):
         train(CONFIG, clips[:2] + [replace(clips[2], codes=clips[2].codes[::-1].copy())], [])
+
+
+def test_of_fewer_clips_than_asked_for_all_are_learned(clips):
+    record, = train_all([CONFIG], clips[:2], [])
+    assert record.identity["config"]["clips"] == 2 == len(record.identity["data"]) and record.result["unseen"] is None
+    assert record.key == train(replace(CONFIG, clips=2), clips[:2], []).key
 
 
 def test_training_stops_when_a_whole_pass_is_right(clips):
