@@ -333,15 +333,23 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
     return Finding("original", line, said, reason, lambda: figures.verdicts(counts))
 
 
+def _untested(report: Report) -> str:
+    """Why no two cores were compared by what they say, in a clause."""
+    if report.obstacle and not report.speech:
+        return report.obstacle.result["why"].rstrip(".")
+    gate = [c for c in speech.gate(report) if c.tested] if "headline" in report.said else []
+    if gate and not all(c.winner == c.a for c in gate):
+        return "not shown to be better than the control, which mixes no frames, cores were not compared"
+    return "it takes several seeds of each core"
+
+
 def headline(report: Report) -> str:
     """The answer in one sentence."""
     judged = speech.HEADLINE[speech.deaf(report)]
     family = [c for c in speech.comparisons(report) if c.metric == judged] if "headline" in report.said else []
     tested = [c for c in family if c.tested]
     if not tested:
-        return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
-                "No verdict on speech, which takes several seeds of each core; their cost was measured, and the original report's "
-                "claims were judged.")
+        return "A trial of the pipeline: numbers, and no verdict." if report.study.trial else f"No verdict on speech: {_untested(report)}."
     wins = Counter(c.winner for c in tested if c.winner)
     others = len({core for c in tested for core in (c.a, c.b)}) - 1
     best = next((core for core, n in wins.items() if n == others), None)        # better than every other
