@@ -350,8 +350,9 @@ def drawn(place: str, svg: str, ref: Reference, cores: Sequence[str]) -> Iterato
 
 def compared(place: str, page: str, pairs: Iterable[Pair]) -> Iterator[str]:
     """The pairwise verdicts below the first finding, a sentence each."""
-    below = re.search('<h3 id="quality">(.*?)(?:<h3 id=|$)', page, re.DOTALL)[1]
-    items = {html.unescape(re.sub("<[^>]*>", "", item)) for item in re.findall("<li>(.*?)</li>", below) if "(95 % interval" in item}
+    below = page.partition('<h3 id="quality">')[2].partition("<h3 id=")[0]
+    items = {html.unescape(re.sub("<[^>]*>", "", item)) for item in re.findall("<li>(.*?)</li>", below)}
+    items = {item for item in items if "(95 % interval" in item}
     for pair in pairs:
         what, e = f"{pair.metric} of {pair.ours} against {pair.base}", pair.less
         way = re.compile(rf"({re.escape(NAMES[pair.ours])} \w+ [\d.]+ (?:points|%) (\w+) {pair.metric} on unseen .* "
