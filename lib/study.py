@@ -25,6 +25,7 @@ from .training.alignment import aligned
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
+LONG = ("headline", "positions")    # parts of which each run says long texts too
 FEWEST = 4      # batches of clips to train on, of an own corpus
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
 
@@ -127,6 +128,8 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "strengths": [one(conditioning=c, seed=seed) for c in study.strengths for seed in range(study.strength_seeds)]
                      if main else [],
         "prefix": [one(conditioning="prefix", steps=study.prefix_steps)] if primary and study.prefix_steps else [],
+        "positions": [one(model={"rotary": False}, seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)]
+                     if core == "transformer" and study.spoken_seconds and has(core, study.speech_size, rotary=False) else [],
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "encoder": [one(model={"encoder": encoder}) for encoder in ("mamba_conv", "conv")] if main else [],
         "cores": [one()] if not main else [],
@@ -184,13 +187,14 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
             continue
         records.note(study.label, f"speech/{name}/{core}", runs)
         records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
+        model = speech_config(runs[0]).model
+        if name in LONG and model.conditioning in ALIGNED and study.spoken_seconds and not speech.own:      # the grammar's texts
+            role = f"longer/{core}" if name == "headline" else f"longer/{core}/{name}"
+            records.note(study.label, role, [longer(run, speech, judge, study.spoken_seconds) for run in runs])
         if name == "headline":
             records.note(study.label, f"drawn/{core}",
                          [draw_and_judge(run, speech, data, judge, study.drawn) for run in runs[:1] if study.drawn])
-            model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
-                long = runs if study.spoken_seconds and not speech.own else []      # whose texts are the grammar's
-                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  durations.train_durations(model, data))
                 write_errors(study)

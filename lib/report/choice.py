@@ -8,7 +8,7 @@ from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval
 from . import speech
-from .claims import METRICS, Comparison, Results, Sample, compare, margin, named, typical
+from .claims import HOW, METRICS, Comparison, Results, Sample, compare, margin, named, typical
 from .prose import device
 from .results import Report, curve, step_samples, swept
 
@@ -17,8 +17,7 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
     """What somebody may want, the metric that decides it, and its samples for each core."""
     spoken = speech.results(report) if "headline" in report.said else {}
     yield "sentences as long as those of training, said right", "phoneme_error_predicted", spoken
-    yield (f"texts of {max(report.study.spoken_seconds, default=0)} seconds, said right after training on 4", "phoneme_error_long",
-           spoken)
+    yield f"texts of {speech.long_texts(report).seconds.max():.0f} seconds, said right", "phoneme_error_long", spoken
     if report.steps_matched:
         run, frames = report.steps_matched, report.study.frames
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
@@ -51,7 +50,11 @@ def choice(report: Report) -> pd.DataFrame:
         else:
             found = compare(samples, list(combinations(at, 2)), (metric,), "")
         if found:
-            out.append({"for": use, "take": _take(metric, at, found), **{named(core): amount(metric, i) for core, i in at.items()}})
+            line = {"for": use, "take": _take(metric, at, found)}
+            for core, i in at.items():
+                name, _, way = core.partition(" ")
+                line[named(name)] = amount(metric, i) + (f", {HOW[way.strip('()')]}" if way else "")
+            out.append(line)
     return pd.DataFrame(out).fillna("")
 
 

@@ -32,11 +32,15 @@ NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mam
          "pointwise": "control",
          **{core: f"Mamba + convolutions {' and '.join(map(str, wide))}" for core, wide in WIDTHS.items() if len(wide) > 1}}
 
+# how a long text is said, by the name of that in records
+HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence", "without positions":
+       "without positions"}
+
 
 def named(core: str) -> str:
-    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba (carried)"."""
+    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba on one state"."""
     name, space, way = core.partition(" ")
-    return NAMES.get(name, name) + space + way
+    return NAMES.get(name, name) + space + HOW.get(way.strip("()"), way)
 
 
 def sized(text: str) -> str:

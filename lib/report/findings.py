@@ -18,6 +18,7 @@ from . import counted, figures, prose, speech, tables, why
 from .claims import (
     BY_CONSTRUCTION,
     CONTRADICTS,
+    HOW,
     METRICS,
     NOT_COMPARABLE,
     NOT_REPRODUCED,
@@ -34,7 +35,6 @@ from .results import Report, curve, memory_samples, swept
 
 BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
 LEARNING = 0.7      # of the steps, before any run cools down: where losses are compared
-HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence"}    # texts are said: speech.WAYS
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ def length(report: Report) -> Finding | None:
     best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
     fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
     errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong {HOW[way]}" for core, way in best.items())
+    short: dict[str, dict[str, str]] = {}           # way -> what each core gets wrong in it
+    for core, way in [*best.items(), *((core, "carried") for core in fail)]:
+        short.setdefault(way, {})[core] = f"{100 * means[core, way]:.1f} %"
     said = f"On texts of {seconds:.0f} seconds, after training on at most 4, in its best way {errors}"
     if fail:
         wrong = joined(f"{named(core)} gets {100 * means[core, 'carried']:.0f} %" for core in fail)
         said += f"; on one state through all of it {wrong}"
-    needs = "; ".join(f"{named(core)} {100 * means[core, 'carried']:.0f} % on one state, {100 * means[core, best[core]]:.1f} % "
-                      f"{HOW[best[core]]}" for core in fail)
-    others = listed({core: f"{100 * means[core, way]:.1f} %" for core, way in best.items() if core not in fail})
-    line = f"Texts of {seconds:.0f} seconds: {f'{needs}; {others}' if needs else errors}."
+    line = f"Texts of {seconds:.0f} seconds: {'; '.join(f'{HOW[way]} {listed(wrong)}' for way, wrong in short.items())}."
     reason = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report))
     return Finding("length", line, said + ".", reason,
                    lambda: speech.against_seconds(report),
@@ -309,7 +309,7 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
             f"{counts[NOT_COMPARABLE]} cannot be compared.")
     reason = (f"Of the {len(held)} reproduced ones on time, memory, state or throughput, {equal} are reproduced with equal parameters "
               "too. " if held else "") + "It judged one memorised clip, unequal sizes and models that could see their targets."
-    line = f"Of the original report's {len(judged)} claims {counts[REPRODUCED]} are reproduced{_larger(report)}."
+    line = f"The original report: {counts[REPRODUCED]} of {len(judged)} claims reproduced{_larger(report)}."
     return Finding("original", line, said, reason, lambda: figures.verdicts(counts))
 
 

@@ -81,8 +81,8 @@ def long_texts(report: Report) -> pd.DataFrame:
 
 
 def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
-    """Core, seed and record of what each seed of the headline said of long texts."""
-    seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
+    """Core, seed and record of what each seed of the headline, and of attention without positions, said of long texts."""
+    seeds = {run.name: run.identity["config"]["seed"] for part in ("headline", "positions") for run in report.speech.get(part, [])}
     return [(run.result["core"], seeds[run.result["train"]], run) for run in report.longer if run.result["train"] in seeds]
 
 
@@ -413,8 +413,9 @@ def cost_and_quality(report: Report) -> Figure:
 
 
 WAYS = {"carried": "on one state through the whole text", "window": "so too, attention reading no more frames than in training",
-        "restarted": "each sentence by itself, as the speaker does"}
-LINES = {"carried": "-", "window": "--", "restarted": ":"}
+        "restarted": "each sentence by itself, as the speaker does",
+        "without positions": "on one state, attention trained without rotary positions"}
+LINES = {"carried": "-", "window": "--", "restarted": ":", "without positions": "-."}
 
 
 def long_notes(report: Report) -> list[str]:
@@ -440,12 +441,12 @@ def against_seconds(report: Report) -> Figure:
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for (core, way), rows in table.groupby(["core", "way"], sort=False):
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{named(core)} ({way})")
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=named(f"{core} ({way})"))
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="grey", alpha=0.2, zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
