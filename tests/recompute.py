@@ -10,8 +10,8 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
+from itertools import chain, combinations, permutations, product
 from pathlib import Path
 from statistics import mean, median
 
@@ -21,8 +21,9 @@ from scipy import stats
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mamba": "Mamba", "mamba2": "Mamba-2",
          "interleaved": "Mamba with attention", "pointwise": "pointwise"}
-TOKEN = re.compile("|".join(map(re.escape, sorted(NAMES.values(), key=len, reverse=True)))
-                   + r"|\b\d+M\b|(?<![\w.-])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")      # a core, a size or a number
+CODEC = "the codec"
+TOKEN = re.compile("|".join(map(re.escape, sorted((*NAMES.values(), CODEC), key=len, reverse=True)))
+                   + r"|\b\d+M\b|(?<![\w.-])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")      # what speaks, a size or a number
 FRAMES = 75             # a second
 FAILS = 1.5             # times its error in its best way, from which on a core's error on one state is said too
 ERRORS, LOSS = "phoneme errors", "loss"
@@ -33,33 +34,49 @@ class Number:
     """What the records give for a number, and which they are."""
     what: str
     value: float
-    runs: list[dict]
+    runs: list[dict] = field(hash=False)
 
     def agrees(self, shown: str) -> bool:
         """Whether it is what is shown, to the digits shown."""
         return abs(float(shown.replace(",", "")) - self.value) <= 0.5 * 10 ** -len(shown.partition(".")[2]) + 1e-9
 
 
-Token = Number | str | None     # None: a number that the records alone do not give
+Token = Number | set[Number] | str | None       # a set: in any order; None: a number that the records alone do not give
 
 
 def names(runs: Iterable[dict]) -> str:
     return ", ".join(run["name"] for run in runs)
 
 
+def owned(tokens: Iterable[Token]) -> dict[str, list[Token]]:
+    """Numbers by the name before them; sizes apart."""
+    out: dict[str, list[Token]] = {"": [], "size": []}
+    owner = ""
+    for token in tokens:
+        if isinstance(token, str) and re.fullmatch(r"\d+M", token):
+            out["size"].append(token)
+        elif token in (*NAMES.values(), CODEC):
+            out.setdefault(owner := token, [])
+        else:
+            out[owner].append(token)
+    return out
+
+
 def differences(place: str, text: str, expected: Sequence[Token]) -> Iterator[str]:
-    """Where the cores, sizes and numbers of a text are not those expected, in their order."""
-    found = TOKEN.findall(re.sub(r"matched-(\d+)m", r"\1M", text))
-    if len(found) != len(expected):
-        words = [f"{one.what} {one.value:.6g} by {names(one.runs)}" if isinstance(one, Number) else one or "a number"
-                 for one in expected]
-        yield f"{place}: {text!r} names {', '.join(found)}; the records give {'; '.join(words)}"
+    """Where the names of a text, and after each its numbers, are not those expected. A size need not be said."""
+    found, wanted = owned(TOKEN.findall(re.sub(r"matched-(\d+)m", r"\1M", text))), owned(expected)
+    sizes, orders = set(found.pop("size")) - set(wanted.pop("size")), {}
+    for name, numbers in wanted.items():
+        ways = product(*(permutations(one) if isinstance(one, set) else [(one,)] for one in numbers))
+        orders[name] = [list(chain(*way)) for way in ways]
+    if sizes or {name: len(of) for name, of in found.items()} != {name: len(ways[0]) for name, ways in orders.items()}:
+        words = [f"{one.what} {one.value:.6g} by {names(one.runs)}" for ways in orders.values() for one in ways[0] if one]
+        yield f"{place}: {text!r} has other names, sizes or numbers than {', '.join(wanted)}: {'; '.join(words)}"
         return
-    for shown, one in zip(found, expected):
-        if isinstance(one, Number) and not (shown[-1].isdigit() and one.agrees(shown)):
+    for name, ways in orders.items():
+        for one, shown in min(([(one, shown) for one, shown in zip(way, found[name]) if one and not one.agrees(shown)]
+                               for way in ways), key=len):
             yield f"{place}: {one.what} is {shown} there and {one.value:.6g} by {names(one.runs)}"
-        elif isinstance(one, str) and shown != one:
-            yield f"{place}: {text!r} names {shown} where the records give {one}"
 
 
 class Reference:
@@ -207,7 +224,7 @@ def quality(ref: Reference, cores: Sequence[str]) -> list[Token]:
         said = ref.of("said/headline", core)
         wrong = mean(error(spoken(run, "predicted")) for run in said)
         tokens += [NAMES[core], Number(f"phonemes wrong of {core}", 100 * wrong, said)]
-    return [*tokens, after_codec(ref)]
+    return [*tokens, CODEC, after_codec(ref)]
 
 
 def told(ref: Reference, cores: Sequence[str]) -> list[Token]:
@@ -224,27 +241,34 @@ def told(ref: Reference, cores: Sequence[str]) -> list[Token]:
             Number("points between cores told the same", np.ptp(table, axis=1).max(), runs)]
 
 
-def long_texts(run: dict) -> list[dict]:
-    """What was said of the longest texts; where a record holds no text by itself, the share that was wrong."""
-    rows = run["result"].get("rows") or [
-        {"seconds": row["seconds"], "way": "window" if row["window"] else "carried", "errors": row["error"], "phonemes": 1}
-        for row in run["result"]["lengths"]]
-    longest = max(row["seconds"] for row in rows)
-    return [row for row in rows if row["seconds"] == longest and row["way"] != "codec"]
+def long_texts(ref: Reference, core: str) -> tuple[str, dict[str, list[tuple[dict, float]]]]:
+    """The way in which a core says the longest texts best, chosen by their first half; of each way the runs, and what each got
+    wrong of the others. Where a record holds no text by itself, all of them choose and count."""
+    rows = [(run, row) for run in ref.of("longer", core) for row in run["result"].get("rows") or [
+        {"seconds": row["seconds"], "way": "window" if row["window"] else "carried", "text": 0, "errors": row["error"],
+         "phonemes": 1} for row in run["result"]["lengths"]] if row["way"] != "codec"]
+    longest = max(row["seconds"] for _, row in rows)
+    half = (max(row["text"] for _, row in rows) + 1) // 2
+    of: dict[str, list[tuple[dict, dict]]] = {}
+    for run, row in rows:
+        if row["seconds"] == longest:
+            of.setdefault(row["way"], []).append((run, row))
+    best = min(of, key=lambda way: error([row for _, row in of[way] if row["text"] < half or not half]))
+    return best, {way: [(run, error([row for by, row in said if by is run and row["text"] >= half]))
+                        for run in ref.of("longer", core) if any(by is run for by, _ in said)] for way, said in of.items()}
 
 
 def length(ref: Reference, cores: Sequence[str]) -> list[Token]:
-    failing, others, runs = [], [], ref.of("longer")
-    for core in cores:
-        if mine := ref.of("longer", core):
-            of = {way: 100 * mean(error([row for row in long_texts(run) if row["way"] == way]) for run in mine)
-                  for way in {row["way"] for row in long_texts(mine[0])}}
-            best = Number(f"phonemes wrong of {core} on long texts", min(of.values()), mine)
-            if of.get("carried", 0) > FAILS * best.value:
-                failing += [NAMES[core], Number(f"phonemes wrong of {core} on one state", of["carried"], mine), best]
-            else:
-                others += [NAMES[core], best]
-    return [Number("seconds of the longest texts", long_texts(runs[0])[0]["seconds"], runs), *failing, *others]
+    runs = ref.of("longer")
+    seconds = max(row["seconds"] for key in ("rows", "lengths") for row in runs[0]["result"].get(key, []))
+    tokens: list[Token] = [Number("seconds of the longest texts", seconds, runs)]
+    for core in (core for core in cores if ref.of("longer", core)):
+        best, said = long_texts(ref, core)
+        wrong = {way: 100 * mean(share for _, share in of) for way, of in said.items()}
+        ways = {best, "carried"} if wrong.get("carried", 0) > FAILS * wrong[best] else {best}
+        tokens += [NAMES[core], {Number(f"phonemes wrong of {core} on long texts, {way}", wrong[way], [run for run, _ in said[way]])
+                                 for way in ways}]
+    return tokens
 
 
 def crossover(run: dict, part: str, before: str, after: str) -> float | None:
@@ -274,7 +298,8 @@ def cost(ref: Reference, cores: Sequence[str]) -> list[Token]:
               for what, part in (("trains", "step_ms"), ("decodes", "decode_ms"))
               if (at := crossover(lengths, part, "transformer", "mamba"))]
     seconds = Number("seconds until state is counted", frames / FRAMES, [lengths])
-    return ["Mamba", of_mamba, seconds, "Transformer", of_transformer, *beyond]
+    size = re.sub(r"matched-(\d+)m", r"\1M", lengths["result"]["size"])
+    return ["Mamba", size, of_mamba, seconds, "Transformer", of_transformer, *beyond]
 
 
 def learning(ref: Reference, cores: Sequence[str], share: float) -> list[Token]:
@@ -344,29 +369,30 @@ def drawn(place: str, svg: str, ref: Reference, cores: Sequence[str]) -> Iterato
         values = {"mean": seeds.mean(), "lower end": low, "upper end": high}
         expected += [NAMES[core], *(Number(f"{what} of phonemes wrong of {core}", x, runs) for what, x in values.items()),
                      *(Number(f"a seed or the mean of {core}", x, runs) for x in sorted((*seeds, seeds.mean())))]
-    dashed = [f"{scale(float(x)):.3f}" for x in re.findall(r'd="M ([\d.]+) [\d.]+ L \1 [\d.]+ "[^>]*stroke-dasharray', svg)]
-    yield from differences(place, " ".join(texts + dashed), [*expected, after_codec(ref)])
+    dashed = re.findall(r'd="M ([\d.]+) [\d.]+ L \1 [\d.]+ "[^>]*stroke-dasharray', svg)
+    texts += [f"{CODEC} {scale(float(x)):.3f}" for x in dashed]
+    yield from differences(place, " ".join(texts), [*expected, CODEC, after_codec(ref)])
 
 
 def compared(place: str, page: str, pairs: Iterable[Pair]) -> Iterator[str]:
     """The pairwise verdicts below the first finding, a sentence each."""
     below = page.partition('<h3 id="quality">')[2].partition("<h3 id=")[0]
-    items = {html.unescape(re.sub("<[^>]*>", "", item)) for item in re.findall("<li>(.*?)</li>", below)}
-    items = {item for item in items if "(95 % interval" in item}
+    items = {re.sub(r"\b(the )?control\b", NAMES["pointwise"], html.unescape(re.sub("<[^>]*>", "", item)))
+             for item in re.findall("<li>(.*?)</li>", below) if "(95 % interval" in item}
     for pair in pairs:
         what, e = f"{pair.metric} of {pair.ours} against {pair.base}", pair.less
         way = re.compile(rf"({re.escape(NAMES[pair.ours])} \w+ [\d.]+ (?:points|%) (\w+) {pair.metric} on unseen .* "
-                         rf"than {re.escape(NAMES[pair.base])} \(.*?\)) on .*: (.*)\.")
+                         rf"than {re.escape(NAMES[pair.base])} \()95 % interval (.*?)\) on .*: (.*)\.")
         found = [match for match in map(way.fullmatch, items) if match]
         if len(found) != 1:
             yield f"{place}: {len(found)} sentences on {what}"
             continue
         items.remove(found[0][0])
-        text, direction, verdict = found[0].groups()
+        text, direction, interval, verdict = found[0].groups()
         ends = sorted(np.copysign(100, e.mean) * e.interval())
         sentences = [Number(f"sentences of {what}", e.sentences, pair.runs)] if e.sentences > 1 else []
-        yield from differences(place, text, [
-            NAMES[pair.ours], Number(what, 100 * abs(e.mean), pair.runs), NAMES[pair.base], None,
+        yield from differences(place, text + interval, [
+            NAMES[pair.ours], Number(what, 100 * abs(e.mean), pair.runs), NAMES[pair.base],
             *(Number(f"{end} end of {what}", x, pair.runs) for end, x in zip(("lower", "upper"), ends)),
             Number(f"seeds of {what}", e.seeds, pair.runs), *sentences])
         if (direction == "more") != (e.mean < 0) or not verdict.startswith(pair.verdict):
@@ -386,12 +412,9 @@ def recorded(ref: Reference, run: dict, core: str, metric: str, pair: str) -> fl
             return error(spoken(run, metric.removeprefix("phoneme_error_")))
         case "speech", "held_out_loss":
             return r["test"]["loss"]
-        case "longer", _:       # texts are halved: the first choose the way, and the others are counted
-            half = (max(row["text"] for row in long_texts(run)) + 1) // 2
-            first = [row for one in ref.of("longer", name) for row in long_texts(one) if row["text"] < half]
-            best = min({row["way"] for row in first}, key=lambda way: error([row for row in first if row["way"] == way]))
-            others = [row for row in long_texts(run) if row["text"] >= half and row["way"] == best]
-            return error(others) if way == f"({best})" else None
+        case "longer", _:
+            best, said = long_texts(ref, name)
+            return dict((by["name"], share) for by, share in said[best])[run["name"]] if way == f"({best})" else None
         case "listen", "token_match":
             return mean(sentence[metric] for sentence in r["sentences"][:ref.config(run)["clips"]])
         case "listen", "tokens_per_s":
@@ -428,7 +451,8 @@ def listed(place: str, rows: Iterable[dict[str, str]], ref: Reference) -> Iterat
     for line, row in enumerate(rows, 2):
         core, metric, shown, pair, name = row.values()
         value = recorded(ref, ref.named[name], core, metric, pair) if name in ref.named else None
-        if value is None or not np.isclose(float(shown.replace("> ", "-")), value, rtol=1e-9, atol=0):
+        there = re.fullmatch(r"(?:> )?-?\d+(?:\.\d+)?(?:e-?\d+)?", shown) and float(shown.replace("> ", "-"))
+        if value is None or there is None or not np.isclose(there, value, rtol=1e-9, atol=0):
             yield f"{place}, line {line}: {metric} of {core}, {pair}, is {shown} there and {value} by {name}"
         named.add(name)
     for run in (run for role in ("said/headline", "speech/headline", "train", "listen") for run in ref.of(role)):
