@@ -266,8 +266,8 @@ def length(ref: Reference, cores: Sequence[str]) -> list[Token]:
         best, said = long_texts(ref, core)
         wrong = {way: 100 * mean(share for _, share in of) for way, of in said.items()}
         ways = {best, "carried"} if wrong.get("carried", 0) > FAILS * wrong[best] else {best}
-        tokens += [NAMES[core], {Number(f"phonemes wrong of {core} on long texts, {way}", wrong[way], [run for run, _ in said[way]])
-                                 for way in ways}]
+        tokens += [NAMES[core], {Number(f"phonemes wrong of {core} on long texts, {way}", wrong[way],
+                                        [run for run, _ in said[way]]) for way in ways}]
     return tokens
 
 
@@ -338,6 +338,8 @@ def scope(ref: Reference) -> list[Token]:
 def lead(pairs: Sequence[Pair]) -> list[str]:
     """Words that the answer in one sentence must hold."""
     pairs = [pair for pair in pairs if pair.metric == ERRORS]
+    if not pairs:
+        return ["No verdict"]
     cores = {core for pair in pairs for core in (pair.ours, pair.base)}
     best = [core for core in cores if sum(pair.winner == core for pair in pairs) == len(cores) - 1]
     beside = [{"mamba_conv": "helps", "mamba": "harms"}.get(pair.winner, "makes no difference" if "equal" in pair.verdict else
@@ -377,8 +379,8 @@ def drawn(place: str, svg: str, ref: Reference, cores: Sequence[str]) -> Iterato
 def compared(place: str, page: str, pairs: Iterable[Pair]) -> Iterator[str]:
     """The pairwise verdicts below the first finding, a sentence each."""
     below = page.partition('<h3 id="quality">')[2].partition("<h3 id=")[0]
-    items = {re.sub(r"\b(the )?control\b", NAMES["pointwise"], html.unescape(re.sub("<[^>]*>", "", item)))
-             for item in re.findall("<li>(.*?)</li>", below) if "(95 % interval" in item}
+    items = {html.unescape(re.sub("<[^>]*>", "", item)) for item in re.findall("<li>(.*?)</li>", below) if "(95 % interval" in item}
+    items = {re.sub(r"\binterleaved\b", NAMES["interleaved"], re.sub(r"\b(the )?control\b", NAMES["pointwise"], item)) for item in items}
     for pair in pairs:
         what, e = f"{pair.metric} of {pair.ours} against {pair.base}", pair.less
         way = re.compile(rf"({re.escape(NAMES[pair.ours])} \w+ [\d.]+ (?:points|%) (\w+) {pair.metric} on unseen .* "
