@@ -379,8 +379,9 @@ def drawn(place: str, svg: str, ref: Reference, cores: Sequence[str]) -> Iterato
 def compared(place: str, page: str, pairs: Iterable[Pair]) -> Iterator[str]:
     """The pairwise verdicts below the first finding, a sentence each."""
     below = page.partition('<h3 id="quality">')[2].partition("<h3 id=")[0]
-    items = {html.unescape(re.sub("<[^>]*>", "", item)) for item in re.findall("<li>(.*?)</li>", below) if "(95 % interval" in item}
-    items = {re.sub(r"\binterleaved\b", NAMES["interleaved"], re.sub(r"\b(the )?control\b", NAMES["pointwise"], item)) for item in items}
+    below = re.sub(r"\binterleaved\b", NAMES["interleaved"], re.sub(r"\b(the )?control\b", NAMES["pointwise"], below))
+    items = {html.unescape(re.sub("<[^>]*>", "", item)) for item in re.findall("<li>(.*?)</li>", below)}
+    items = {item for item in items if "(95 % interval" in item}
     for pair in pairs:
         what, e = f"{pair.metric} of {pair.ours} against {pair.base}", pair.less
         way = re.compile(rf"({re.escape(NAMES[pair.ours])} \w+ [\d.]+ (?:points|%) (\w+) {pair.metric} on unseen .* "
@@ -464,7 +465,8 @@ def listed(place: str, rows: Iterable[dict[str, str]], ref: Reference) -> Iterat
 
 def disagreements(folder: Path = REPOSITORY / "figures" / "reference", readme: Path = REPOSITORY / "README.md") -> list[str]:
     """Each number that is not what the records give: where it stands, what it is there, what by which records."""
-    ref, text, page = Reference(folder), readme.read_text(encoding="utf-8"), (folder / "report.html").read_text(encoding="utf-8")
+    ref = Reference(folder)
+    text, page, svg = (path.read_text(encoding="utf-8") for path in (readme, folder / "report.html", folder / "answer.svg"))
     cores = [core for core in re.findall(r"`(\w+)`", re.search("The question is about(.*?);", text, re.DOTALL)[1])
              if ref.of("said/headline", core)]
     within = re.search(r"within (\d+) points?\s+of\s+phoneme error or (\d+) % of loss", text).groups()
@@ -492,7 +494,7 @@ def disagreements(folder: Path = REPOSITORY / "figures" / "reference", readme: P
             found.append(f"{place}: {len(lines)} lines, on the page {[name for name, _ in findings]}; recomputed {[*expected]}")
         for (name, _), line in zip(findings, lines):
             found += differences(f"{place}, {name}", line, expected.get(name, []))
-    found += drawn("answer.svg", (folder / "answer.svg").read_text(encoding="utf-8"), ref, cores)
+    found += drawn("answer.svg", svg, ref, cores)
     found += drawn("report.html, first figure", re.search("<svg.*?</svg>", screen, re.DOTALL)[0], ref, cores)
     found += compared("report.html, verdicts", page, primary + gate)
     with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
