@@ -22,7 +22,7 @@ DEAF = 0.3          # phoneme error of a recogniser on what the codec leaves of 
 
 def error(rows: pd.DataFrame) -> float:
     """Phoneme errors per phoneme over all sentences; nan where there is none."""
-    return rows.errors.sum() / rows.phonemes.sum() if len(rows) else np.nan
+    return float(rows.errors.sum() / rows.phonemes.sum()) if len(rows) else np.nan
 
 
 def runs(report: Report) -> pd.DataFrame:
