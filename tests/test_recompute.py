@@ -14,8 +14,7 @@ from scipy import stats
 import recompute
 
 FOLDER, README = recompute.REPOSITORY / "figures" / "reference", recompute.REPOSITORY / "README.md"
-OPEN = {"minutes heard in training": "those of the first seed are published, and the others heard fewer",
-        "exponent_mixing of": "counted by today's code as the reference is published: no record holds it"}
+OPEN = {"exponent_mixing of": "counted by today's code as the reference is published: no record holds it"}
 
 
 @pytest.fixture(scope="module")

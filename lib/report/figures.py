@@ -127,7 +127,6 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
                          label=f"{named(core)}, decoding")
         axes[2].set(xlabel="frames (75 a second)", title="peak memory (MB)")
-    label_lines(axes[-1])
     for axis in axes:
         for name, digits in (("x", (1, 3)), ("y", (1, 2, 5))):
             if _logarithmic(axis, name):
@@ -135,6 +134,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
                 side.set_major_locator(LogLocator(subs=digits))
                 side.set_minor_locator(NullLocator())
                 side.set_major_formatter("{x:g}")
+    label_lines(axes[-1])
     return figure
 
 

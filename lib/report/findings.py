@@ -150,12 +150,8 @@ def length(report: Report) -> Finding | None:
     if texts.empty:
         return None
     seconds = texts.seconds.max()
-    means = texts[texts.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
-    best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
-    for core, way in (name.split(" ", 1) for name, _ in speech.long_results(report)):       # chosen on other texts than these
-        if core in best:
-            best[core] = way = way.strip("()")
-            means[core, way] = np.mean([s.value for s in speech.long_results(report)[f"{core} ({way})", "phoneme_error_long"]])
+    means, best = speech.long_means(report)
+    best = {core: best[core] for core in PRIMARY if core in best}
     fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
     errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong {HOW[way]}" for core, way in best.items())
     short: dict[str, dict[str, str]] = {}           # way -> what each core gets wrong in it
@@ -349,7 +345,8 @@ def headline(report: Report) -> str:
     family = [c for c in speech.comparisons(report) if c.metric == judged] if "headline" in report.said else []
     tested = [c for c in family if c.tested]
     if not tested:
-        return "A trial of the pipeline: numbers, and no verdict." if report.study.trial else f"No verdict on speech: {_untested(report)}."
+        return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
+                f"No verdict on speech: {_untested(report)}.")
     wins = Counter(c.winner for c in tested if c.winner)
     others = len({core for c in tested for core in (c.a, c.b)}) - 1
     best = next((core for core, n in wins.items() if n == others), None)        # better than every other

@@ -90,30 +90,48 @@ def long_results(report: Report) -> Results:
     """Samples of phoneme error on the longest texts, each core in its best way, as "core (way)". The way is the one with the
     least error, over all seeds, on the first half of these texts, and the samples are of the others; where a record holds no
     text by itself there are none."""
+    best, others = _long_halves(report)
+    return {(f"{core} ({way})", "phoneme_error_long"): [
+        Sample(error(texts), f"seed {seed}", run)
+        for (seed, run), texts in others[(others.core == core) & (others.way == way)].groupby(["seed", "run"], sort=False)]
+        for core, way in best.items()}
+
+
+def _long_halves(report: Report) -> tuple[dict[str, str], pd.DataFrame]:
+    """Core -> the way with the least error on the first half of the longest texts; and a line for each text of the others."""
     rows = pd.DataFrame([{"core": core, "seed": seed, "run": run.name, **row} for core, seed, run in _long_runs(report)
                          for row in run.result.get("rows", []) if row["way"] != "codec"],
                         columns=["core", "seed", "run", "way", "seconds", "text", "errors", "phonemes"])
     rows = rows[rows.seconds == rows.seconds.max()]
-    first, out = rows.text < (rows.text.max() + 1) // 2, {}
-    for core, mine in rows[first].groupby("core", sort=False):
-        way = min(mine.way.unique(), key=lambda way: error(mine[mine.way == way]))
-        others = rows[~first & (rows.core == core) & (rows.way == way)]
-        out[f"{core} ({way})", "phoneme_error_long"] = [
-            Sample(error(texts), f"seed {seed}", run) for (seed, run), texts in others.groupby(["seed", "run"], sort=False)]
-    return out
+    first = rows.text < (rows.text.max() + 1) // 2
+    return {core: min(mine.way.unique(), key=lambda way: error(mine[mine.way == way]))
+            for core, mine in rows[first].groupby("core", sort=False)}, rows[~first]
+
+
+def long_means(report: Report) -> tuple[pd.Series, dict[str, str]]:
+    """Phoneme error on the longest texts by core and way, mean over seeds, and the best way of each core; the texts are those
+    that the way was not chosen by, or all where a record holds no text by itself."""
+    best, others = _long_halves(report)
+    if best:
+        seeds = others.groupby(["core", "way", "run"], sort=False)[["errors", "phonemes"]].sum()
+        return (seeds.errors / seeds.phonemes).groupby(["core", "way"], sort=False).mean(), best
+    texts = long_texts(report)
+    means = texts[texts.seconds == texts.seconds.max()].groupby(["core", "way"], sort=False).error.mean()
+    return means, {core: means[core].idxmin() for core in means.index.unique("core")}
 
 
 def scope(report: Report, part: str = "headline") -> str:
     """What the verdicts on speech are limited to."""
-    run = report.speech[part][0]
-    config = run.identity["config"]
-    return (f"{_trained_on(report, run)}, size {config['model']['size']}, {config['steps']:,} steps, conditioning "
+    config = report.speech[part][0].identity["config"]
+    return (f"{_trained_on(report, part)}, size {config['model']['size']}, {config['steps']:,} steps, conditioning "
             f"{config['model']['conditioning']}")
 
 
-def _trained_on(report: Report, run: Record) -> str:
-    """How much speech a run heard, frames summed over its steps, and of how much."""
-    pool, heard = (frames / FRAME_RATE / 60 for frames in (run.result["train_frames"], sum(run.result["frames"])))
+def _trained_on(report: Report, part: str) -> str:
+    """How much speech a run heard, frames summed over its steps, mean over the runs of a part, and of how much."""
+    group = report.speech[part]
+    pool, heard = (frames / FRAME_RATE / 60 for frames in (
+        group[0].result["train_frames"], np.mean([sum(run.result["frames"]) for run in group])))
     whose = "one voice" if report.study.corpus == EMBEDDED else "the corpus"
     return f"{heard:.0f} minutes of {whose} heard in training, {heard / pool:.2f} times the pool of {pool:.0f} minutes"
 
@@ -134,8 +152,8 @@ def protocol(report: Report) -> str:
     return (f"The study of speech: {report.corpus.result['speech']}, {run.result['phrases']:,} phrases {whose}; "
             f"{run.result['core_parameters'] / 1e6:.1f} million parameters a core; {model['codebooks']} codebooks, "
             f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases: "
-            f"{_trained_on(report, run)}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. Of the "
-            f"phonemes of what it hears the recogniser gets wrong: {wrong}.{_alignment(report)}")
+            f"{_trained_on(report, 'headline')}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. Of "
+            f"the phonemes of what it hears the recogniser gets wrong: {wrong}.{_alignment(report)}")
 
 
 def _alignment(report: Report) -> str:
