@@ -73,3 +73,29 @@ def test_an_import_waits_in_a_function_only_for_a_reason():
 def test_no_loose_file_is_long():
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (REPOSITORY / "lib").glob("*.py")}
     assert {name: lines for name, lines in lengths.items() if lines > 250} == {} and len(lengths) > 5
+
+
+@pytest.fixture
+def moved(tmp_path) -> Path:
+    """A copy of the project in which a file of models has another name and one of speaking is in another room, beside the reference."""
+    for folder in ("lib", "tests", "data"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "runs", "cache"))
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "reference").symlink_to(REPOSITORY / "figures" / "reference")
+    for old, new in (("models.feed_forward", "models.mlp"), ("speaking.sampling", "data.draws")):
+        source, target = (tmp_path / "lib" / f"{name.replace('.', '/')}.py" for name in (old, new))
+        source.rename(target)
+        room, name = old.split(".")
+        for path in (*(tmp_path / "lib").rglob("*.py"), *(tmp_path / "tests").rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(re.sub(rf"from (?:\.|\.+{room}\.|lib\.{room}\.){name} import", f"from lib.{new} import", text), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.long
+def test_when_files_are_renamed_and_moved_runs_of_the_reference_are_found(moved):
+    done = subprocess.run([sys.executable, "-m", "pytest", "tests/training/test_behaviour.py", "-m", "not long", "-k", "another_core",
+                           "-p", "no:cacheprovider"], cwd=moved, text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(moved)})
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
