@@ -26,6 +26,7 @@ from .claims import (
     Comparison,
     Judgement,
     named,
+    sized,
     typical,
 )
 from .html import fold, table
@@ -34,6 +35,7 @@ from .prose import device
 from .results import Report, curve, memory_samples, swept
 
 BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
+PROTOCOL = 1, 1500  # clips and steps, of the original report
 LEARNING = 0.7      # of the steps, before any run cools down: where losses are compared
 
 
@@ -83,6 +85,11 @@ def verdict(found: list[Comparison]) -> str:
     return "none is shown to be better than another" + (f", and {equal} of {len(tested)} pairs are equal" if equal else "")
 
 
+def _by_loss(found: list[Comparison]) -> str:
+    """Who predicts new sentences better, in a clause; "" where that was not tested."""
+    return f"; in loss on them {verdict(found)}" if any(c.tested for c in found) else ""
+
+
 def quality(report: Report) -> Finding | None:
     """How much of a new sentence each core says wrong."""
     if "headline" not in report.said:
@@ -98,7 +105,8 @@ def quality(report: Report) -> Finding | None:
     judged = speech.HEADLINE[speech.deaf(report)]           # by what
     said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
             f"wrong{codec}: {'too much to judge by, and by loss ' * speech.deaf(report)}"
-            f"{verdict([c for c in found if c.metric == judged])}.")
+            f"{verdict([c for c in found if c.metric == judged])}"
+            f"{_by_loss([c for c in found if c.metric == speech.HEADLINE[1] != judged])}.")
     config, gate = run.identity["config"], speech.gate(report)
     control = ("Each is better than the control, which mixes no frames." if gate and all(c.winner == c.a for c in gate)
                else speech.gate_words(report))
@@ -128,7 +136,7 @@ def told(report: Report) -> Finding | None:
     said = (f"What a frame is told of the text matters {matters} the core: told the same, cores are at "
             f"most {between:.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
             f"{gained.max():.0f} points.")
-    reason = f"{'; '.join(speech.strength_notes(report))}."
+    reason = f"{'; '.join(speech.strength_notes(report))}.{why.prefix_words(report)}"
     line = (f"What a frame is told matters {matters} the core: it moves the share of wrong phonemes by {gained.mean():.0f} points, "
             f"the core by {between:.0f}.")
     return Finding("told", line, said, reason, lambda: speech.against_strength(report),
@@ -144,6 +152,10 @@ def length(report: Report) -> Finding | None:
     seconds = texts.seconds.max()
     means = texts[texts.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
     best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
+    for core, way in (name.split(" ", 1) for name, _ in speech.long_results(report)):       # chosen on other texts than these
+        if core in best:
+            best[core] = way = way.strip("()")
+            means[core, way] = np.mean([s.value for s in speech.long_results(report)[f"{core} ({way})", "phoneme_error_long"]])
     fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
     errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong {HOW[way]}" for core, way in best.items())
     short: dict[str, dict[str, str]] = {}           # way -> what each core gets wrong in it
@@ -188,24 +200,30 @@ def cost(report: Report) -> Finding | None:
         if {"transformer", other} <= kept.keys():
             words.append(f"after {frames / FRAME_RATE:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, the "
                          f"Transformer {kept['transformer'] / 1e3:.0f}")
-            short.append(f"{named(other)} keeps {kept[other] / 1e3:.1f} MB of state after {frames / FRAME_RATE:.0f} s "
-                         f"(the Transformer {kept['transformer'] / 1e3:.0f})")
+            short.append(f"keeps {kept[other] / 1e3:.2f} MB of state after {frames / FRAME_RATE:.0f} s, the Transformer "
+                         f"{kept['transformer'] / 1e3:.0f}")
     for part, noun in (("step_ms", "trains faster"), ("decode_ms", "decodes faster")):
         at = _crossing(report, part, "transformer", other)
-        words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds ({at:,.0f} frames)" if at else
+        words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds" if at else
                      f"there is no one length up to {frames / FRAME_RATE:.0f} seconds from which it {noun}")
         short += [f"{noun} beyond {at / FRAME_RATE:.0f} s"] if at else []
-    said = f"With equal parameters, {'; '.join(words)}."
+    size = sized(f"size {report.lengths.result['size']}")
+    said = f"With equal parameters, {size}, {'; '.join(words)}."
     reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
               f"does not. Random codes, batch 1, {device(report.lengths)}, no test: another day may give other times. "
-              + prose.implementations(report.bench, other, "transformer", report.study.matched))
+              + prose.implementations(report.bench, other, "transformer", report.lengths.result["size"]))
     numbers = [("Milliseconds against length", lambda: tables.lengths(report.lengths))]
+    if again := report.again.get("lengths"):
+        numbers.append((f"The same on {again.created[:10]}", lambda: tables.lengths(again)))
     if report.memory_lengths:
         numbers.append(("Memory and decoding state against length", lambda: tables.memory(report.memory_lengths)))
     if report.steps_matched:
         numbers.append(("One training step and decoding, equal parameters", lambda: tables.step_times(report.steps_matched)))
+    if matched := report.again.get("steps_matched"):
+        numbers.append((f"The same on {matched.created[:10]}", lambda: tables.step_times(matched)))
     notes = (*prose.crossovers(report.lengths), *(c.sentence for c in (prose.matched(report) if report.steps_matched else ())))
-    return Finding("cost", f"{', '.join(short) or words[0]}.", said, reason,
+    line = f"{named(other)}, {size}: {'; '.join(short) or words[0]}."
+    return Finding("cost", line, said, reason,
                    lambda: figures.against_length(report.lengths, report.memory_lengths),
                    tuple(numbers), notes)
 
@@ -274,11 +292,13 @@ def memorising(report: Report, found: list[Comparison]) -> Finding | None:
     """The original report's protocol: who memorises clips in fewer steps, and at what cost."""
     if not found or not report.causal:
         return None
-    s = report.study
     ahead = {core: [METRICS[c.metric].noun for c in found if c.winner == core] for core in (found[0].a, found[0].b)}
     words = "; ".join(f"{named(core)} is ahead in {joined(nouns)}" for core, nouns in ahead.items() if nouns)
-    said = (f"By the original report's protocol, memorising {s.clips} clip{'s' * (s.clips > 1)}, {words or 'nothing is shown'}"
-            f"{_larger(report)}.")
+    config = next(iter(report.causal.values()))[0].identity["config"]
+    clips = f"{config['clips']} clip{'s' * (config['clips'] > 1)}"
+    protocol = (f"By the original report's protocol, memorising {clips}" if (config["clips"], config["steps"]) == PROTOCOL else
+                f"Memorising {clips} in at most {config['steps']:,} steps, where the original report has one and {PROTOCOL[1]:,}")
+    said = f"{protocol}, {words or 'nothing is shown'}{_larger(report)}."
     return Finding("memorising", "", said, "What follows from size alone (parameters, memory, part of the time) says nothing about "
                    "the architecture; and what memorises a clip need not speak. " + " ".join(prose.leak_sentences(report)),
                    lambda: figures.headline_forest(found), (

@@ -44,6 +44,7 @@ class Report:
     steps_speech: Record | None = None      # headline timings at its size
     bench: Record | None = None             # of this code on this machine, where it was run
     listeners: Record | None = None         # what they answered in blind tests
+    again: dict[str, Record] = field(default_factory=dict)              # steps, lengths, ... measured on another day
 
     def regimes(self) -> list[tuple[str, str, list[Record]]]:
         return [(core, regime, runs) for regime, group in (("causal", self.causal), ("as_reported", self.reported))
@@ -71,6 +72,8 @@ def read(study: Study, *needed: str, name: str | None = None) -> Report:
             report.heard |= {run.result["train"]: run for run in runs}
         elif kind in ("speech", "said"):
             getattr(report, kind).setdefault(part.split("/")[0], []).extend(runs)
+        elif kind == "again":
+            report.again[part] = runs[0]
         elif kind in ("drawn", "longer", "influence"):
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":

@@ -130,6 +130,8 @@ def test_a_study_asks_a_matched_core_for_what_it_can_have():
 
 def test_studies():
     assert set(STUDIES) == {"smoke", "quick", "standard", "full"}
+    for name in ("quick", "standard", "full"):                          # the original report's protocol
+        assert (study(name).clips, study(name).steps) == (1, 1500)
     runs = runs_of(study("quick"), "transformer")
     assert [r.seed for r in runs] == [0, 1, 2, 0] and runs[-1].model.regime == "as_reported"
     assert len(runs_of(study("quick"), "mamba")) == 3
