@@ -79,7 +79,8 @@ def test_with_one_more_metric_what_was_heard_is_found(data, judge, monkeypatch):
     monkeypatch.setattr(module, "apart", lambda *sounds: {**usual(*sounds), "louder_db": 1.0})
     module.hearing.cache_clear()
     behaviour.cache_clear()
-    assert judge.hear(data.test[0], data.test[0].codes, None, None)["louder_db"] == 1.0
+    sound = judge.sound(data.test[0].codes)
+    assert judge.hear(data.test[0], data.test[0].codes, sound, sound)["louder_db"] == 1.0
     assert listen_to(run, SPEECH, data, judge) == said
 
 
