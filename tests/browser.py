@@ -20,7 +20,7 @@ from lib.config import REPOSITORY
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
-           "--disable-extensions", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1400,1000",
+           "--disable-extensions", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--window-size=1400,1000",
            "--remote-debugging-port=0")
 AUDIO_SECONDS = """Promise.all([...document.querySelectorAll("audio")].map(player => new Promise(done => {
   const report = () => done(Number.isFinite(player.duration) ? player.duration : 0);
@@ -57,18 +57,25 @@ def inspect_page(path: Path, screenshot: Path | None = None) -> Page:
 @contextmanager
 def opened(path: Path, fragment: str = "", width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator["Tab"]:
     """A tab that shows a local page with the network off, and notes what it asks for and what goes wrong."""
+    url = Path(path).resolve().as_uri()
+    with shown(url + fragment, width, height, dark, offline=True) as tab:
+        yield tab
+
+
+@contextmanager
+def shown(url: str, width: int, height: int, dark: bool = False, offline: bool = False) -> Iterator["Tab"]:
+    """A tab that shows an address, and notes what it asks for and what goes wrong; this machine's servers are all it can reach."""
     if CHROMIUM is None:
         raise FileNotFoundError("no Chromium is installed (on Debian: apt-get install chromium)")
-    url = Path(path).resolve().as_uri()
     with _tab() as tab:
-        tab.on_event = lambda event: _note(tab.page, url, event)
+        tab.on_event = lambda event: _note(tab.page, url.split("#")[0], event)
         for domain in ("Network", "Page", "Runtime", "Log"):
             tab.call(f"{domain}.enable")
-        tab.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+        tab.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1)
         tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        if failure := tab.call("Page.navigate", url=url + fragment).get("errorText"):
-            raise FileNotFoundError(f"{path}: {failure}")
+        if failure := tab.call("Page.navigate", url=url).get("errorText"):
+            raise FileNotFoundError(f"{url}: {failure}")
         tab.wait("Page.loadEventFired")
         yield tab
 

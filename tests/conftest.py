@@ -1,5 +1,6 @@
 """Every test writes into a workspace of its own."""
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,16 @@ def smoke(tmp_path_factory) -> Path:
     workspace = tmp_path_factory.mktemp("smoke")
     done = run_smoke(workspace)
     assert done.returncode == 0, done.stderr + done.stdout
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def speaking(smoke, tmp_path_factory) -> Path:
+    """The workspace of a smoke study that holds a small study of speech too."""
+    workspace = tmp_path_factory.mktemp("speaking")
+    shutil.copytree(smoke, workspace, dirs_exist_ok=True)
+    done = run_smoke(workspace, "--only", "02", "04", "05", "06", "07", "-p", "phrases", "60")
+    assert done.returncode == 0, done.stderr
     return workspace
 
 

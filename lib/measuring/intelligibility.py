@@ -5,7 +5,7 @@ predicted ones. The ceiling is the codec's resynthesis of the sentence itself; t
 what the model said for another sentence.
 """
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 
@@ -238,7 +238,7 @@ def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge
 def bounds(config: ModelConfig, speech: Speech, data: Data, judge: Judge) -> records.Record:
     """The ceiling and the floor on the test sentences: speech itself, the codec's round trip, an untrained model; and the
     first two on the hard ones."""
-    what = {"model": described(config), "speech": described(speech), "data": data.digest, "judge": judge.record.key,
+    what = {"model": described(config), "speech": described(replace(speech, own=None)), "data": data.digest, "judge": judge.record.key,
             "hard": [p.text for p in judge.hard], "behaviour": [behaviour(config), *hearing(judge.codec)]}
     if finished := records.find("bounds", what):
         return finished

@@ -8,13 +8,14 @@ import pytest
 from safetensors.torch import save
 
 from lib import records
-from lib.config import ModelConfig, SpeechConfig, described
+from lib.config import ModelConfig, SpeechConfig, described, study
 from lib.data.codec import load_codec
 from lib.data.phrases import phrases, texts
 from lib.measuring import intelligibility as module
 from lib.measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from lib.models.codec_lm import CodecLM
 from lib.models.recogniser import Recogniser
+from lib.speaking.decoding import behaviour
 from lib.training.speech import Data, Speech
 
 SPEECH = Speech(40, 2, 2, "pl", "embedded", 20, 3)
@@ -69,6 +70,24 @@ def test_what_is_heard_depends_on_the_hard_list_and_training_does_not(data, judg
     identity = heard_identity(run, data, judge)
     assert heard_identity(run, data, replace(judge, hard=judge.hard[:1])) != identity
     assert [p.id for p in phrases("test", 2, "pl", judge.codec)] == [p.id for p in data.test]      # of more test sentences
+
+
+def test_with_one_more_metric_what_was_heard_is_found(data, judge, monkeypatch):
+    run = run_of("pointwise")
+    said = listen_to(run, SPEECH, data, judge)
+    usual = module.apart
+    monkeypatch.setattr(module, "apart", lambda *sounds: {**usual(*sounds), "louder_db": 1.0})
+    module.hearing.cache_clear()
+    behaviour.cache_clear()
+    sound = judge.sound(data.test[0].codes)
+    assert judge.hear(data.test[0], data.test[0].codes, sound, sound)["louder_db"] == 1.0
+    assert listen_to(run, SPEECH, data, judge) == said
+
+
+def test_bounds_of_an_own_corpus_do_not_depend_on_what_else_its_study_does(data, judge):
+    model = ModelConfig("pointwise", "matched-1m", conditioning="word", codebooks=2)
+    first, second = (bounds(model, replace(SPEECH, own=study("smoke", strengths=more)), data, judge) for more in (["prefix"], ["prefix", "word"]))
+    assert first == second
 
 
 def test_a_model_is_not_asked_for_phonemes_that_it_never_saw(data, judge):

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from lib import records
-from lib.config import ModelConfig, SpeechConfig, TrainConfig, described, restored
+from lib.config import CONDITIONING, ModelConfig, SpeechConfig, TrainConfig, described, restored
 from lib.models import cores
 from lib.models.attention import Attention
+from lib.models.codec_lm import CodecLM
 from lib.models.pointwise import PointwiseLayer
 from lib.training import behaviour as module
 from lib.training import optimiser, speech
@@ -42,23 +43,35 @@ def described_by(path) -> tuple[records.Record, dict]:
     return record, speech.identity(restored(SpeechConfig, record.identity["config"]), MATERIAL, about)
 
 
-def found_with_another_core(paths, monkeypatch) -> None:
-    """With one more core in the registry, today's code finds each of these runs."""
+def another_core(monkeypatch) -> None:
     monkeypatch.setitem(cores.CORES, "mine", (lambda shape, o: [PointwiseLayer(o.width, 8)], {"matched-1m": cores.Shape(1)}))
     assert cores.build_core("mine", "matched-1m", causal=True)
+
+
+def another_conditioning(monkeypatch) -> None:
+    monkeypatch.setitem(CONDITIONING, "mine", "the text, told in another way")
+    assert CodecLM(replace(CONFIG.model, conditioning="mine"))
+
+
+def found_with(another, paths, monkeypatch) -> None:
+    """With one more in the registry, today's code finds each of these runs."""
+    module._kept.cache_clear()
+    another(monkeypatch)
     for path in paths:
         record, what = described_by(path)
         assert records.find("speech", what) == record, record.identity["config"]["model"]
 
 
-def test_with_another_core_runs_of_the_reference_are_found(monkeypatch):
-    found_with_another_core(random.Random(0).sample(REFERENCE, 4), monkeypatch)
+@pytest.mark.parametrize("another", [another_core, another_conditioning])
+def test_with_one_more_in_a_registry_runs_of_the_reference_are_found(another, monkeypatch):
+    found_with(another, random.Random(0).sample(REFERENCE, 4), monkeypatch)
 
 
 @pytest.mark.long
-def test_with_another_core_every_run_of_the_reference_is_found(monkeypatch):
+@pytest.mark.parametrize("another", [another_core, another_conditioning])
+def test_with_one_more_in_a_registry_every_run_of_the_reference_is_found(another, monkeypatch):
     assert len(REFERENCE) > 50
-    found_with_another_core(REFERENCE, monkeypatch)
+    found_with(another, REFERENCE, monkeypatch)
 
 
 def test_the_same_again_is_the_same(identity):
