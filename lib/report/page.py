@@ -26,8 +26,8 @@ SHAPE = re.compile("</?(?:clipPath|defs|g|image|path|pattern|rect|svg|text|tspan
                    r' (?:clip-path|fill|style)="(?:[\w #%.,:;-]|url\(#\w+\))*"|'
                    r' xlink:href="(?:#\w+|data:image/png;base64,[A-Za-z0-9+/=\s]*)")*/?>')
 RUN = re.compile("([a-z_]+/[0-9a-f]{12})")      # how a run record is named
-NAME = re.compile(rf"(?<![\w./\"'-])(?:transformer|mamba)\w*(?: \((?:{'|'.join(HOW)})\))?(?![\w./\"'-])|"     # of a core,
-                  r"\bmatched-\d+m\b|\bsize seed\b")                                                             # of a size
+NAME = re.compile(r"(?<![\w./\"'-])(?:transformer\w*|mamba\w*|interleaved|pointwise)"              # of a core, as it says long texts,
+                  rf"(?: \((?:{'|'.join(HOW)})\))?(?![\w./\"'-])|\bmatched-\d+m\b|\bsize seed\b")       # or of a size
 RECORD = re.compile(rf'href="[^"]*?{RUN.pattern}/record\.json"')    # and linked to
 
 
@@ -110,6 +110,9 @@ def _name(page: BeautifulSoup) -> None:
             words = "original" if (text.parent.name, text) == ("td", "seed") else named(words)
         if words != text:
             text.replace_with(words)
+    for element in page.main.select("[aria-label], [alt]"):
+        for said in element.attrs.keys() & {"aria-label", "alt"}:
+            element[said] = NAME.sub(lambda name: sized(named(name[0])), element[said])
 
 
 def _link_runs(page: BeautifulSoup, folder: Path) -> None:

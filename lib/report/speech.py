@@ -152,8 +152,8 @@ def protocol(report: Report) -> str:
     return (f"The study of speech: {report.corpus.result['speech']}, {run.result['phrases']:,} phrases {whose}; "
             f"{run.result['core_parameters'] / 1e6:.1f} million parameters a core; {model['codebooks']} codebooks, "
             f"{model['pattern']} pattern; {config['steps']:,} steps of {config['batch']} phrases: "
-            f"{_trained_on(report, 'headline')}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. Of "
-            f"the phonemes of what it hears the recogniser gets wrong: {wrong}.{_alignment(report)}")
+            f"{_trained_on(report, 'headline')}; conditioning {model['conditioning']}, {model['units']}; greedy decoding; {device}. "
+            f"Of the phonemes of what it hears the recogniser gets wrong: {wrong}.{_alignment(report)}")
 
 
 def _alignment(report: Report) -> str:

@@ -78,15 +78,16 @@ def test_text_and_titles_are_escaped(tmp_path: Path):
 def test_cores_and_sizes_have_a_readers_names_and_code_keeps_its_own(tmp_path: Path):
     table = html.table(pd.DataFrame({"core": ["mamba_conv_3_5", "interleaved", "pointwise"], "size": ["seed", "matched-3m", "large"],
                                      "seed": [0, 1, 2]}), "")
-    said = "mamba_conv against transformer (a mamba_conv-like one), size matched-1m and size seed"
+    said = "mamba_conv against transformer (a mamba_conv-like one), size matched-1m and size seed; mamba (carried) against pointwise"
     page = export(tmp_path, new_markdown_cell("`mamba_conv`, seed 3, interleaved"), new_code_cell(outputs=[
         output(text_html=table), output(text_html=f"<p>{said}</p><code>--cores mamba_conv</code>")]))
     assert [cell.text for cell in page.select("td")] == [
         "Mamba + convolutions 3 and 5", "original", "0", "Mamba with attention", "3M", "1", "control", "large", "2"]
     assert [cell.text for cell in page.select("th")] == ["core", "size", "seed"]
-    assert page.main.select("p")[-1].text == "Mamba + convolution against Transformer (a mamba_conv-like one), size 1M and size original"
+    assert page.main.select("p")[-1].text == "Mamba + convolution against Transformer (a mamba_conv-like one), size 1M and size original; " \
+        "Mamba on one state against control"
     assert [code.text for code in page.main.select("code")] == ["mamba_conv", "--cores mamba_conv"]
-    assert "seed 3, interleaved" in page.main.text
+    assert "seed 3, Mamba with attention" in page.main.text
 
 
 def test_a_page_loads_nothing_and_brings_no_foreign_script(tmp_path: Path):
