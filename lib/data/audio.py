@@ -1,6 +1,7 @@
 """Sound files: what a clip of an own corpus must be, and the FLAC in which every sound is kept."""
 import io
 import mmap
+import struct
 from math import gcd
 from pathlib import Path
 from typing import BinaryIO
@@ -264,6 +265,18 @@ def encoded(audio: np.ndarray, kind: str, rate: int = SAMPLE_RATE) -> bytes:
         for at in range(0, len(audio), rate):       # libsndfile crashes on minutes of Vorbis at once
             sound.write(audio[at:at + rate].clip(-1, 1))
     return file.getvalue()
+
+
+def pcm(audio: np.ndarray) -> bytes:
+    """Audio (samples,) as 16-bit samples, little-endian, just those of `encoded`; beyond full scale it is clipped."""
+    return np.rint(audio.clip(-1, 1) * np.float32(32767)).astype("<i2").tobytes()
+
+
+def wav_header(samples: int | None = None, rate: int = SAMPLE_RATE) -> bytes:
+    """What stands before so many samples of `pcm` in a WAV; where they are still to come, the greatest number."""
+    size = 0xFFFFFFFF if samples is None else 2 * samples
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", min(size + 36, 0xFFFFFFFF), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16,
+                       b"data", size)
 
 
 def read_flac(content: bytes) -> np.ndarray:
