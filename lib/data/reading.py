@@ -3,7 +3,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from .codec import FRAME_RATE
@@ -11,7 +11,9 @@ from .phrases import Group, groups_of, sentences_of
 from .speech import Utterance, synthesiser
 from .text import normalise, refuse_unknown
 
-LONGEST_SENTENCE = 1000     # characters, after which one is cut at a space
+LONGEST_SENTENCE = 1000     # characters, after which one is cut at a space,
+MOST_MARKS = 16             # or at the last of so many marks that may end it
+STAND_INS = "Tak", "tak", "3"         # for what may follow a mark
 BLANK = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -30,8 +32,9 @@ class Sentence:
 
 def sentences(text: str | Iterable[str], language: str = "pl") -> Iterator[Read]:
     """The sentences of a text that comes in pieces, wherever those are cut: what `sentences_of` gives for each paragraph as
-    spoken, but that a sentence of over LONGEST_SENTENCE characters is cut. ValueError names a character of Polish text that
-    is not spoken, when its sentence is reached; and where there is nothing to speak."""
+    spoken, but that a sentence of over LONGEST_SENTENCE characters is cut, and that marks which stand alone after one do not
+    count. ValueError names a character of Polish text that is not spoken, when its sentence is reached; and where there is
+    nothing to speak."""
     last = between = ""
     for part, blank in _parts([text] if isinstance(text, str) else text, language):
         between = "\n\n" if blank or "\n" in between else " "
@@ -83,8 +86,8 @@ def _and_end(pieces: Iterable[str]) -> Iterator[tuple[str, bool]]:
 def _end(text: str, more: bool, language: str) -> int:
     """Where the first sentence of a text surely ends; 0 where that is not known before `more` of it comes.
 
-    After a mark and a space, where two words, with a capital and with a small letter, begin a new one, or else where what
-    comes next does: the dot of an abbreviation may be either. At a blank line, and at the end."""
+    After a mark and a space, where each of STAND_INS would begin a new one, or else where what comes next does: the dot of an
+    abbreviation may be either. At a blank line, and at the end."""
     start = len(text) - len(text.lstrip())
     if start == len(text):
         return 0
@@ -92,10 +95,10 @@ def _end(text: str, more: bool, language: str) -> int:
     blank = BLANK.search(text, start, limit + 1)
     whole = bool(blank) or not more or len(text) > limit                # what counts is there
     limit = min(blank.start() if blank else len(text), limit)
-    ends = [m.end() for m in re.finditer(r"[.?!…]+(?=\s)", text[start:limit + 1])]
+    ends = [m.end() for m in islice(re.finditer(r"[.?!…]+(?=\s)", text[start:limit + 1]), MOST_MARKS)]
     for end, following in zip(ends, [*ends[1:], None]):
         one = text[start:start + end]
-        if all(_apart(one, word, language) for word in ("Tak", "tak")):
+        if all(_apart(one, word, language) for word in STAND_INS) or [end] == ends[MOST_MARKS - 1:]:
             return start + end
         if following is None and not whole:
             return 0
