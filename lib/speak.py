@@ -184,7 +184,7 @@ def _write(out: Path, to_output: bool, sound: bytes) -> None:
 
 def _stream(given: argparse.Namespace, to_output: bool, speaker: Speaker, text: Iterable[str], sampling: Sampling) -> int:
     """Write what is spoken as it comes, so many samples. A file is opened with the first of them; its header says how many there
-    are at the end, however that comes. The state is kept likewise."""
+    are at the end, however that comes; so is the state, of the last sentence that was written whole."""
     whose = {"core": speaker.digest, "way between sentences": given.between,
              "way of drawing": described(sampling)} if given.state else {}
     place = read_place(given.state, whose) if given.state and given.state.exists() else Place()
@@ -200,7 +200,8 @@ def _stream(given: argparse.Namespace, to_output: bool, speaker: Speaker, text: 
             _put(file, given.out, b"" if given.pcm else wav_header())
             for sound in chain([first], sounds):
                 _put(file, given.out, pcm(sound))
-                samples, reached = samples + len(sound), places[0] if places else None
+                samples += len(sound)
+                reached = next((at for at in places if at.samples <= place.samples + samples), reached)
         finally:
             if given.out.is_file() and not (given.pcm or to_output):
                 file.seek(0)

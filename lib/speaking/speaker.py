@@ -70,8 +70,8 @@ class Speaker:
         parts, cut at its pauses. Carried, the core goes through the whole text, which may end in the second half of its last
         sentence at the earliest; through a window, attention there reads no more frames than in training.
 
-        It begins at `place`; `keep` is given the place after each sentence before its last samples come. ValueError where the
-        text cannot be spoken, at the sentence that cannot."""
+        It begins at `place`, and `keep` is given the place after each sentence. ValueError where the text cannot be spoken, at
+        the sentence that cannot."""
         if state not in STATES:
             raise ValueError(f"no state {state!r} across sentences: choose one of {', '.join(STATES)}")
         read, said = sentences(text, self.model.config.language), Place()
@@ -81,12 +81,13 @@ class Speaker:
             raise ValueError(f"the state after sentence {place.sentences} " + (
                 "is at the end of its text: give another text, and another state" if said.text == place.text else
                 "belongs to another text: give that one, as it was before and perhaps longer"))
-        apart, waiting = say_apart(read, self.voice), []
+        apart, waiting, samples = say_apart(read, self.voice), [], place.samples
         for sound, reached in (self._apart(apart, sampling, place, bool(keep)) if state == "reset" else self._through(
                 apart, sampling, place, bool(keep), LONGEST if state == "window" else None)):
             waiting.append(sound)
+            samples += len(sound)
             if reached and keep:
-                keep(reached)
+                keep(replace(reached, samples=samples))
             if reached or sum(map(len, waiting)) >= chunk * HOP:
                 if any(map(len, waiting)):
                     yield np.concatenate(waiting)

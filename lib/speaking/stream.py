@@ -29,16 +29,17 @@ class Place:
     """Where a text stands that is being said: after so many sentences, with all that the next one needs."""
     sentences: int = 0
     text: str = ""                      # digest of those sentences
+    samples: int = 0                    # that were given out of it
     ended: bool = False                 # there was no next one
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def after(self, sentence: str, tensors: dict[str, Tensor] | None = None) -> "Place":
         """The place after one more sentence."""
-        return Place(self.sentences + 1, records.digest([self.text, sentence]), False, tensors or {})
+        return Place(self.sentences + 1, records.digest([self.text, sentence]), tensors=tensors or {})
 
     def packed(self, whose: dict) -> bytes:
         """A state file, of what is said as `whose` (JSON) has it."""
-        about = {"whose": whose, "sentences": self.sentences, "text": self.text, "ended": self.ended}
+        about = {"whose": whose, "sentences": self.sentences, "text": self.text, "samples": self.samples, "ended": self.ended}
         return save(self.tensors, {"about": json.dumps(about)})
 
 
@@ -47,7 +48,7 @@ def read_place(path: Path, whose: dict) -> Place:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
-        place = Place(about["sentences"], about["text"], about["ended"], load_file(path))
+        place = Place(about["sentences"], about["text"], about["samples"], about["ended"], load_file(path))
         others = [name for name, value in whose.items() if about["whose"][name] != value]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no state file, or damaged ({str(error).splitlines()[0]}): delete it, or name another") from None
