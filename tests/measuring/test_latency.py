@@ -1,0 +1,47 @@
+"""Latency: what a stream's times say of it, and a whole measurement at a tiny setting."""
+import time
+
+import numpy as np
+import pytest
+
+from lib.measuring import latency as module
+from lib.measuring.latency import latency, summary, task_long, timed
+from lib.report import tables
+from lib.speaking.speaker import REFERENCE
+
+
+def test_gaps_are_where_a_player_has_nothing_left(monkeypatch):
+    now = iter([1.0, 1.5, 1.75, 2.5, 2.6])      # a quarter of a second each: played from 1.0 to 1.25, 1.5 to 2.0, 2.5 to 3.0
+    monkeypatch.setattr(time, "perf_counter", lambda: 10 + next(now))
+    row = timed([np.zeros(6000, np.float32)] * 5, 10.0)
+    assert row == {"first": 1.0, "last": pytest.approx(2.6), "sound": 1.25, "gaps": [0.25, 0.5]}
+
+
+def test_the_summary_is_of_all_texts():
+    rows = [{"first": (i + 1) / 100, "last": 2.0, "sound": 4.0 + (i == 0), "gaps": [0.02] * (i == 3)} for i in range(21)]
+    assert summary(rows) == {"texts": 21, "p50_ms": pytest.approx(110), "p95_ms": pytest.approx(200), "gaps": 1,
+                             "longest_gap_ms": 20.0, "real_time_factor": 0.5}
+
+
+def test_a_measurement_is_a_record_and_two_tables(monkeypatch):
+    monkeypatch.setattr(module, "WARM_UP", "Tak.")
+    paths = {"mamba": REFERENCE / "mamba.safetensors"}
+    record = latency(paths, 1, (1, 2), minutes=0.02, points=2)
+    assert [(row["core"], row["streams"], row["texts"]) for row in record.result["warm"]] == [("mamba", 1, 1), ("mamba", 2, 2)]
+    assert all(0 < row["p50_ms"] <= row["p95_ms"] and row["real_time_factor"] > 0 for row in record.result["warm"])
+    assert record.result["command"][0]["p50_ms"] > record.result["warm"][0]["p50_ms"]
+    assert [(row["state"], len(row["rows"])) for row in record.result["long"]] == [("carried", 2), ("window", 2)]
+    assert all(row["peak"] >= row["rows"][-1]["resident"] > 0 for row in record.result["long"])
+    assert latency(paths, 1, (1, 2), minutes=0.02, points=2) == record
+    assert list(tables.latency(record)["streams at once"]) == ["1", "2"] and tables.latency(record)["from the command, ms"][1] == ""
+    assert list(tables.long_text(record)["state"]) == ["carried", "window"]
+
+
+def test_the_state_of_attention_grows_by_its_cache_and_through_a_window_not(monkeypatch):
+    monkeypatch.setattr(module, "LONGEST", 30)
+    monkeypatch.setattr("lib.speaking.speaker.LONGEST", 30)
+    for state in ("carried", "window"):
+        monkeypatch.setattr(module, "keep_freed_memory", lambda keep: None)     # of this process
+        rows = task_long(str(REFERENCE / "transformer.safetensors"), ["Tak."], state, 1.5, 2)["rows"]
+        grown = rows[1]["state"] - rows[0]["state"]
+        assert (grown > 0) == (state == "carried") and 0.75 <= rows[0]["seconds"] < rows[1]["seconds"] < 1.8
