@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from .config import described
-from .data.audio import SAMPLE_RATE, WRITTEN, encoded, pcm, wav_header
+from .data.audio import SAMPLE_RATE, WRITTEN, encoded, wav_header
 from .data.speech import synthesiser
 from .files import Unwritable, write_atomic
 from .speaking.sampling import Sampling
@@ -199,7 +199,7 @@ def _stream(given: argparse.Namespace, to_output: bool, speaker: Speaker, text: 
         try:
             _put(file, given.out, b"" if given.pcm else wav_header())
             for sound in chain([first], sounds):
-                _put(file, given.out, pcm(sound))
+                _put(file, given.out, encoded(sound, "RAW"))
                 samples += len(sound)
                 reached = next((at for at in places if at.samples <= place.samples + samples), reached)
         finally:

@@ -13,10 +13,11 @@ import soundfile
 
 from lib import speak
 from lib.config import REPOSITORY
-from lib.data.audio import SAMPLE_RATE, pcm, wav_header
+from lib.data.audio import SAMPLE_RATE, encoded, wav_header
 from lib.speaking.stream import Place
 
 TONE = (0.5 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)).astype(np.float32)
+SAMPLES = encoded(TONE, "RAW")
 
 
 class Tone:
@@ -139,14 +140,14 @@ def test_a_stream_is_a_wav_of_the_same_samples(run, tmp_path, capfdbinary):
     streamed, whole = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16") for name in ("streamed", "whole"))
     assert np.array_equal(streamed[0], np.tile(whole[0], 2)) and streamed[1] == whole[1] == SAMPLE_RATE
     content = (tmp_path / "streamed.wav").read_bytes()
-    assert content[44:] == pcm(TONE) * 2 and content[:44] == wav_header(2 * len(TONE))
+    assert content[44:] == SAMPLES * 2 and content[:44] == wav_header(2 * len(TONE))
     capfdbinary.readouterr()
     assert run("a\nb", "--stream") == 0                                 # to standard output, whose length is not known
     said, error = capfdbinary.readouterr()
-    assert said == wav_header() + pcm(TONE) * 2 and error == b"standard output: spoken in Polish by mamba, 10.0 s\n"
+    assert said == wav_header() + SAMPLES * 2 and error == b"standard output: spoken in Polish by mamba, 10.0 s\n"
     assert np.abs(soundfile.read(io.BytesIO(said))[0] - np.tile(TONE, 2)).max() < 2 ** -14
-    assert run("a", "--stream", "--pcm") == 0 and capfdbinary.readouterr().out == pcm(TONE)
-    assert run("a", "--stream", "--pcm", "--out", tmp_path / "samples") == 0 and (tmp_path / "samples").read_bytes() == pcm(TONE)
+    assert run("a", "--stream", "--pcm") == 0 and capfdbinary.readouterr().out == SAMPLES
+    assert run("a", "--stream", "--pcm", "--out", tmp_path / "samples") == 0 and (tmp_path / "samples").read_bytes() == SAMPLES
 
 
 @pytest.mark.parametrize("arguments,code,words", [
@@ -180,10 +181,10 @@ def test_what_was_spoken_before_an_error_stays_whole(run, tmp_path, capsys):
 def test_a_state_file_says_where_the_text_goes_on(run, tmp_path, capsys):
     state = tmp_path / "state"
     code, taken = through_a_pipe(run, tmp_path / "pipe", 1 << 30, "a\nb\n?", "--stream", "--pcm", "--state", state)
-    assert code == 1 and taken == pcm(TONE) * 2
+    assert code == 1 and taken == SAMPLES * 2
     (tmp_path / "pipe").unlink()
     code, taken = through_a_pipe(run, tmp_path / "pipe", 1 << 30, "a\nb\nc", "--stream", "--pcm", "--state", state)
-    assert code == 0 and taken == pcm(TONE)
+    assert code == 0 and taken == SAMPLES
     capsys.readouterr()
     assert run("a", "--stream", "--pcm", "--state", state, "--between", "carried", "--out", tmp_path / "b.pcm") == 1
     assert run("a", "--stream", "--pcm", "--state", state, "--temperature", "1", "--out", tmp_path / "b.pcm") == 1

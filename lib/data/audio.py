@@ -256,24 +256,20 @@ def flac(audio: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
 
 
 def encoded(audio: np.ndarray, kind: str, rate: int = SAMPLE_RATE) -> bytes:
-    """Audio (samples,) as a file of a kind in WRITTEN, FLAC and WAV with 16 bits; beyond full scale it is clipped."""
+    """Audio (samples,) as a file of a kind in WRITTEN, or RAW: samples alone. FLAC, WAV and RAW with 16 bits; beyond full scale
+    it is clipped."""
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or not audio.size or not np.isfinite(audio).all():
         raise ValueError(f"samples of shape {audio.shape}: one finite row is needed")
-    file, bits = io.BytesIO(), "PCM_16" if kind in ("FLAC", "WAV") else None
+    file, bits = io.BytesIO(), "PCM_16" if kind in ("FLAC", "WAV", "RAW") else None
     with soundfile.SoundFile(file, "w", rate, 1, bits, format=kind) as sound:
         for at in range(0, len(audio), rate):       # libsndfile crashes on minutes of Vorbis at once
             sound.write(audio[at:at + rate].clip(-1, 1))
     return file.getvalue()
 
 
-def pcm(audio: np.ndarray) -> bytes:
-    """Audio (samples,) as 16-bit samples, little-endian, just those of `encoded`; beyond full scale it is clipped."""
-    return np.rint(audio.clip(-1, 1) * np.float32(32767)).astype("<i2").tobytes()
-
-
 def wav_header(samples: int | None = None, rate: int = SAMPLE_RATE) -> bytes:
-    """What stands before so many samples of `pcm` in a WAV; where they are still to come, the greatest number."""
+    """What stands before so many 16-bit samples in a WAV; of some that are still to come it says the greatest number."""
     size = 0xFFFFFFFF if samples is None else 2 * samples
     return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", min(size + 36, 0xFFFFFFFF), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16,
                        b"data", size)
