@@ -27,11 +27,12 @@ ONLY_PHONEMES = ("phoneme", "neighbours")
 ALIGNED = SPREAD + ONLY_PHONEMES
 
 # Of the study of speech: the comparison itself; the same at other numbers of steps, and the control's at equal time; other
-# strengths of the conditioning, and the text before the audio until it speaks; letters in place of phonemes, another text
-# encoder, other cores and sizes; each width of the convolution; windows and states, and numbers of layers, of equal weight;
-# and what each ingredient of the recipe brings the transformer.
-PARTS = ("headline", "budget", "time", "strengths", "prefix", "units", "encoder", "cores", "sizes", "widths", "states", "layers",
-         "recipe")
+# strengths of the conditioning, and the text before the audio until it speaks; attention without positions, which may hold
+# beyond the lengths of training; letters in place of phonemes, another text encoder, other cores and sizes; each width of the
+# convolution; windows and states, and numbers of layers, of equal weight; and what each ingredient of the recipe brings the
+# transformer.
+PARTS = ("headline", "budget", "time", "strengths", "prefix", "positions", "units", "encoder", "cores", "sizes", "widths", "states",
+         "layers", "recipe")
 PRIMARY = ("transformer", "mamba_conv", "mamba", "interleaved")     # the cores that the question is about
 WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
           "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
@@ -80,6 +81,7 @@ class ModelConfig:
     window: int | None = dataclasses.field(default=None, metadata={"before": None})     # frames that attention reads; None: all
     state: int | None = dataclasses.field(default=None, metadata={"before": None})      # of a Mamba's channel; None: as usual
     layers: int | None = dataclasses.field(default=None, metadata={"before": None})     # of equal weight; None: as usual
+    rotary: bool = dataclasses.field(default=True, metadata={"before": True})   # positions of attention at a matched size, or none
     encoder: str = dataclasses.field(default="mamba_conv", metadata={"before": "mamba_conv"})   # of the text: or conv
 
     @property
@@ -137,8 +139,8 @@ class Study:
     codec: str = EMBEDDED           # or encodec_24khz, or the path of a codec file
     codebooks: int = 4
     voice: str = "pl"               # espeak-ng's, for the embedded corpus
-    clips: int = 3
-    steps: int = 400
+    clips: int = 1                  # the original report's protocol: one clip, 1,500 steps
+    steps: int = 1500
     listen_unseen: int = 2          # sentences never trained on, generated in notebook 06
     limit: int = 300                # frames after which generation is cut off
     codec_sentences: int = 8        # held-out sentences on which the codec is measured
@@ -181,6 +183,7 @@ class Study:
     memory_processes: int = 3       # fresh processes behind a headline figure of memory
     length_processes: int = 3       # fresh processes behind the curves against length
     memory_lengths: tuple[int, ...] = (300, 4800)
+    again: str = ""                 # when all times are measured once more, such as a date: shown beside the first
 
     @property
     def label(self) -> str:
@@ -197,7 +200,7 @@ STUDIES = {s.name: s for s in (
           judged=3, tested=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3, 2e-3),
           rate_steps=2, short_steps=2, strengths=("prefix",), strength_seeds=1, prefix_steps=2, windows=(20,),
           depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3),
-    Study("quick", clips=1, steps=1500, processes=3, repeats=4, lengths=(300, 1200, 2400), length_processes=2, memory_processes=2,
+    Study("quick", processes=3, repeats=4, lengths=(300, 1200, 2400), length_processes=2, memory_processes=2,
           memory_lengths=(300, 2400), phrases=600, parts=("headline",), judged=8, tested=8, speech_cores=PRIMARY[:3],
           alignment="neighbours", speech_seeds=1, speech_steps=150, speech_batch=4, rates=(8e-3,), drawn=0, spoken_seconds=()),
     Study("standard", phrases=9600, speech_steps=3200, budgets=(800, 1600, 6400), control_steps=5600, strengths=STRENGTHS,

@@ -21,10 +21,11 @@ from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_iden
 from .models.cores import CORES, LACKING, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training import durations
-from .training.alignment import aligned
+from .training.alignment import LONGEST_SECONDS, aligned
 from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
+LONG = ("headline", "positions")    # parts of which each run says long texts too
 FEWEST = 4      # batches of clips to train on, of an own corpus
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
 
@@ -38,22 +39,28 @@ def material(study: Study) -> Speech:
 
 
 def obstacle(study: Study) -> str:
-    """Why a study holds no study of speech, "" where it does."""
+    """Why a study holds no study of speech, "" where it does. Of an own corpus, when each phoneme of it is said is learned first:
+    so it turns out how many clips their text fits."""
     if not study.phrases:
         return f"study {study.name} holds no study of speech"
     if study.corpus == EMBEDDED:
         return ""
-    corpus = load_corpus(study)
+    corpus, needed = load_corpus(study), FEWEST * study.speech_batch
     if corpus.frame_rate != FRAME_RATE:
         return f"the study of speech is made for {FRAME_RATE:g} frames a second: these codes have {corpus.frame_rate:g}"
-    if (clips := corpus.record.result["splits"].get("train", {"clips": 0})["clips"]) < FEWEST * study.speech_batch:
-        return f"the study of speech needs {FEWEST * study.speech_batch} clips to train on: there are {clips}"
+    for split, least, use in (("train", needed, "train on"), ("test", 1, "be tested on")):
+        there = sum(row["frames"] <= LONGEST_SECONDS * FRAME_RATE for row in corpus.rows(split))
+        if there < least:
+            return (f"the study of speech needs {least} clip{'s' * (least > 1)} of at most {LONGEST_SECONDS:g} s to {use}: there are "
+                    f"{there}")
     if not corpus.language:
         return "the study of speech needs to know the language: give it (language)"
     try:
-        voice_of(corpus.language)
+        fitting = len(load_data(material(study)).train)
     except ValueError as error:
         return f"no study of speech: {error}"
+    if fitting < needed:
+        return f"the study of speech needs {needed} clips to train on that their text fits: there are {fitting}"
     return ""
 
 
@@ -127,6 +134,8 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "strengths": [one(conditioning=c, seed=seed) for c in study.strengths for seed in range(study.strength_seeds)]
                      if main else [],
         "prefix": [one(conditioning="prefix", steps=study.prefix_steps)] if primary and study.prefix_steps else [],
+        "positions": [one(model={"rotary": False}, seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)]
+                     if core == "transformer" and study.spoken_seconds and has(core, study.speech_size, rotary=False) else [],
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "encoder": [one(model={"encoder": encoder}) for encoder in ("mamba_conv", "conv")] if main else [],
         "cores": [one()] if not main else [],
@@ -184,13 +193,14 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
             continue
         records.note(study.label, f"speech/{name}/{core}", runs)
         records.note(study.label, f"said/{name}/{core}", [listen_to(run, speech, data, judge) for run in runs])
+        model = speech_config(runs[0]).model
+        if name in LONG and model.conditioning in ALIGNED and study.spoken_seconds and not speech.own:      # the grammar's texts
+            role = f"longer/{core}" if name == "headline" else f"longer/{core}/{name}"
+            records.note(study.label, role, [longer(run, speech, judge, study.spoken_seconds) for run in runs])
         if name == "headline":
             records.note(study.label, f"drawn/{core}",
                          [draw_and_judge(run, speech, data, judge, study.drawn) for run in runs[:1] if study.drawn])
-            model = speech_config(runs[0]).model
             if model.conditioning in ALIGNED:
-                long = runs if study.spoken_seconds and not speech.own else []      # whose texts are the grammar's
-                records.note(study.label, f"longer/{core}", [longer(run, speech, judge, study.spoken_seconds) for run in long])
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  durations.train_durations(model, data))
                 write_errors(study)

@@ -63,9 +63,9 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(smoke, workspace)
     assert done.returncode == 0, done.stderr
     kinds = {p.name: len(list(p.iterdir())) for p in (workspace / "data" / "runs").iterdir() if p.is_dir()}
     # of each core two learning rates, of which the better is the usual short run, the headline, a strength, letters and an encoder;
-    # of the transformer a window, other layers and seven recipes too
-    assert kinds["speech"] == 2 * 6 + 1 + 1 + 7 and kinds["said"] == 2 * 5 + 1 + 1 + 7
-    assert kinds["longer"] == 2 and kinds["recogniser"] == kinds["bounds"] == 1
+    # of the transformer no positions, a window, other layers and seven recipes too
+    assert kinds["speech"] == 2 * 6 + 1 + 1 + 1 + 7 and kinds["said"] == 2 * 5 + 1 + 1 + 1 + 7
+    assert kinds["longer"] == 2 + 1 and kinds["recogniser"] == kinds["bounds"] == 1
     folder = workspace / "figures" / "smoke"
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
     assert all((folder / f"{name}.svg").exists() for name in ("answer", "quality", "length", "cost_and_quality", "against_layers"))

@@ -64,6 +64,13 @@ def test_strengths_have_seeds_and_the_prefix_is_tried_for_long():
     assert [one.steps for one in runs("budget", "pointwise")] == [800, 1600, 6400]
 
 
+def test_attention_without_positions_has_the_headline_s_seeds_and_steps_and_nothing_else_differs():
+    made = runs("positions", "transformer")
+    assert [replace(one, model=replace(one.model, rotary=True)) for one in made] == runs("headline", "transformer")
+    assert not any(one.model.rotary for one in made) and not any(runs("positions", core) for core in CORES if core != "transformer")
+    assert not part(replace(STANDARD, spoken_seconds=()), DATA, "positions", "transformer")
+
+
 def test_a_rate_at_the_edge_asks_for_the_next_and_one_that_diverged_is_the_worst(monkeypatch):
     """The loss is least at 3.2e-2, where a rate below 1e-3 would be without end; 6.4e-2 diverges."""
     tried = []

@@ -13,6 +13,7 @@ from scipy.signal import resample_poly
 
 SAMPLE_RATE = 24_000
 SHORTEST, LONGEST = 0.3, 30.0       # seconds
+READ = 2 * LONGEST                  # seconds of a file with its silence: no longer one is decoded
 SILENCE = 10 ** (-50 / 20)          # peak, of full scale
 LOUDEST = 2.0                       # peak of samples that are floats: a little over full scale is no harm
 MARGIN = 0.2                        # seconds that stay of the silence around the speech
@@ -27,7 +28,7 @@ ENDLESS = 2 ** 30                   # bytes, hours of speech: what a chunk that 
 WRITTEN = {f".{name.lower()}": name for name in ("FLAC", "WAV", "OGG", "MP3")       # the format that an ending stands for
            if name in soundfile.available_formats()}
 UNKNOWN = 2 ** 63 - 1               # frames of a FLAC that was written into a pipe
-ENOUGH = 2_000_000                  # bytes of an MP3: more than 30 seconds at 320 kbit/s
+ENOUGH = 3_000_000                  # bytes of an MP3: more than a minute at 320 kbit/s
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")        # what may follow the sound
 BITRATES = {3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),     # kbit/s of MP3, by its version
             2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
@@ -76,16 +77,16 @@ def read_sound(path: Path) -> tuple[np.ndarray, int]:
             with _Stream(_counted(source) or _mended(source, size) or path) as file:
                 rate, frames = file.samplerate, file.frames
                 _check(file, source, size)
-                samples = file.read(min(frames, int(LONGEST * rate) + 1), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, EOFError) as error:
-        raise Unusable(f"cannot be decoded ({str(error).split(': ')[-1].strip('. ')}): it is cut off, or not the "
-                       "WAV, AIFF, FLAC, OGG or MP3 that it should be") from None
+                samples = file.read(min(frames, int(READ * rate) + 1), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, EOFError):
+        raise Unusable("cannot be decoded: it is cut off or damaged, or not the WAV, AIFF, FLAC, OGG or MP3 that it should "
+                       "be; export it again") from None
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror or error}): make it readable") from None
     if frames == UNKNOWN:
-        if len(samples) > LONGEST * rate:
-            raise Unusable(f"too long (over {LONGEST:g} s): clips of {SHORTEST:g} to {LONGEST:g} s are used")
-        bounded(len(samples) / rate)
+        if len(samples) > READ * rate:
+            raise Unusable(f"too long (over {READ:g} s): clips of {SHORTEST:g} to {LONGEST:g} s are used")
+        bounded(len(samples) / rate, READ)
     elif len(samples) < frames:
         raise Unusable(f"cut off: it holds {len(samples):,} of {frames:,} samples; copy it again")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -104,6 +105,7 @@ def read_sound(path: Path) -> tuple[np.ndarray, int]:
     if end - start < SHORTEST * SAMPLE_RATE:
         raise Unusable(f"too short without its silence ({(end - start) / SAMPLE_RATE:.2f} s): clips of {SHORTEST:g} to "
                        f"{LONGEST:g} s are used")
+    bounded((end - start) / SAMPLE_RATE)
     return audio[start:end], rate
 
 
@@ -145,12 +147,12 @@ def _check(file: soundfile.SoundFile, source: BinaryIO, size: int) -> None:
     if file.format == "OGG" and not _ended(source, size):
         raise Unusable("cut off: its last page is missing; copy it again")
     if file.frames != UNKNOWN:
-        bounded(file.frames / file.samplerate)
+        bounded(file.frames / file.samplerate, READ)
 
 
-def bounded(seconds: float) -> None:
+def bounded(seconds: float, longest: float = LONGEST) -> None:
     """Refuse a clip that is too short or too long to be used."""
-    if not SHORTEST <= seconds <= LONGEST:
+    if not SHORTEST <= seconds <= longest:
         raise Unusable(f"too {'short' if seconds < SHORTEST else 'long'} ({seconds:,.2f} s): clips of {SHORTEST:g} to "
                        f"{LONGEST:g} s are used")
 

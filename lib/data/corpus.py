@@ -3,8 +3,8 @@ import csv
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -69,23 +69,24 @@ class Corpus(ABC):
         """Clips of `train`, `validation` or `test`, made as they are asked for; those of at most 4 seconds first."""
 
     def memorised(self, count: int) -> list[Clip]:
-        """The first `count` training clips, cut at 4 seconds: the original report's protocol."""
-        return [self._cut(clip) for clip in self._first("train", count)]
-
-    def unseen(self, count: int) -> list[Clip]:
-        """The first `count` test clips, cut at 4 seconds: a list fixed beforehand."""
-        return [self._cut(clip) for clip in self._first("test", count)]
-
-    def _first(self, split: str, count: int) -> list[Clip]:
-        clips = list(islice(self.clips(split), count))
-        if len(clips) < count:
-            raise ValueError(f"{count} clips of split {split} asked for: corpus {self.record.result['name']} has "
-                             f"{len(clips)}; ask for fewer (clips, listen_unseen), or for a split of its own (hold_out)")
+        """The first `count` training clips of at most 4 seconds, the original report's protocol, or as many as there are;
+        ValueError where there is none."""
+        clips = self._first("train", count)
+        if count and not clips:
+            raise ValueError(f"corpus {self.record.result['name']} has no clip of at most {LONGEST_CLIP:g} s to memorise (split "
+                             "train): cut some of its clips, and their text with them, at their pauses")
         return clips
 
-    def _cut(self, clip: Clip) -> Clip:
-        return replace(clip, audio=None if clip.audio is None else clip.audio[:int(LONGEST_CLIP * SAMPLE_RATE)],
-                       codes=None if clip.codes is None else clip.codes[:, :int(LONGEST_CLIP * self.frame_rate)])
+    def unseen(self, count: int) -> list[Clip]:
+        """The first `count` test clips of at most 4 seconds, a list fixed beforehand, or as many as there are."""
+        return self._first("test", count)
+
+    def _first(self, split: str, count: int) -> list[Clip]:
+        return list(islice(takewhile(self._short, self.clips(split)), count))
+
+    def _short(self, clip: Clip) -> bool:
+        length = len(clip.audio) / SAMPLE_RATE if clip.codes is None else clip.codes.shape[1] / self.frame_rate
+        return length <= LONGEST_CLIP
 
     def tokens(self, clip: Clip) -> Tokens:
         """The codes of a clip, from the cache where these samples went through this codec before."""
@@ -124,9 +125,8 @@ class EmbeddedCorpus(Corpus):
     voice: str = "pl"
 
     def clips(self, split: str) -> Iterator[Clip]:
-        if split == "train":
-            return speak(sentences("seed") + sentences("train"), self.voice)
-        return (c for c in speak(sentences(split), self.voice) if len(c.audio) <= LONGEST_CLIP * SAMPLE_RATE)
+        chosen = sentences("seed") + sentences("train") if split == "train" else sentences(split)
+        return filter(self._short, speak(chosen, self.voice))
 
 
 @dataclass(frozen=True)

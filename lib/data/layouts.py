@@ -124,7 +124,7 @@ def _names(folder: Path, part: bool = False) -> set[str]:
 def _lay_codes(folder: Path, names: set[str]) -> Layout | None:
     if "corpus.json" in names:
         return Layout("codes", folder, (("metadata.csv", ""),), ("codes",), **_described(folder / "corpus.json"),
-                      text_column=_column(folder / "metadata.csv"))
+                      **_columns(folder / "metadata.csv"))
     return None
 
 
@@ -147,9 +147,12 @@ def _described(path: Path) -> dict:
     return {name: values[name] for name in FIELDS}
 
 
-def _column(path: Path, separator: str = "|") -> str:
-    """Which column of a transcript is the text, "" where there is no transcript."""
-    return columns(path, separator).name if path.is_file() else ""
+def _columns(path: Path, separator: str = "|") -> dict[str, str]:
+    """Which column of a transcript is the text, and of which; nothing where there is no transcript."""
+    if not path.is_file():
+        return {}
+    found = columns(path, separator)
+    return {"text_column": found.name, "columns": found.all}
 
 
 def _lay_audiofolder(folder: Path, names: set[str]) -> Layout | None:
@@ -162,7 +165,8 @@ def _lay_audiofolder(folder: Path, names: set[str]) -> Layout | None:
             if len(texts) > 1:
                 raise ValueError(f"the tables of {folder} have their text in columns {', '.join(sorted(texts))}: name them alike")
             return Layout("audiofolder", folder, tuple((f"{place}/{table}".lstrip("/"), split) for split, place, table in found),
-                          tuple(dict.fromkeys(place or "." for _, place, _ in found)), text_column=texts.pop())
+                          tuple(dict.fromkeys(place or "." for _, place, _ in found)), text_column=texts.pop(),
+                          columns=", ".join(head_of(folder / found[0][1] / found[0][2])))
     return None
 
 
@@ -183,7 +187,7 @@ def _text_of_table(path: Path) -> str:
 def _lay_ljspeech(folder: Path, names: set[str]) -> Layout | None:
     if not {"metadata.csv", "wavs"} & names or "metadata.csv" in names and _is_audiofolder(folder / "metadata.csv"):
         return None
-    return Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",), text_column=_column(folder / "metadata.csv"))
+    return Layout("LJSpeech", folder, (("metadata.csv", ""),), ("wavs",), **_columns(folder / "metadata.csv"))
 
 
 def _lay_common_voice(folder: Path, names: set[str]) -> Layout | None:
@@ -200,7 +204,7 @@ def _lay_common_voice(folder: Path, names: set[str]) -> Layout | None:
         tables = ((fit[0], ""),)
     first = (next((row for _, row in transcripts.table(folder / name) if isinstance(row, dict)), {}) for name, _ in tables)
     return Layout("Common Voice", folder, tables, ("clips",), next(filter(None, (row.get("locale") for row in first)), ""),
-                  "sentence")
+                  "sentence", ", ".join(head_of(folder / tables[0][0])))
 
 
 def _lay_mls(folder: Path, names: set[str]) -> Layout | None:
@@ -211,7 +215,7 @@ def _lay_mls(folder: Path, names: set[str]) -> Layout | None:
             return None
     places = [(folder / part, f"{part}/".lstrip("/"), split_of(part)) for part in parts or [""]]
     return Layout("Multilingual LibriSpeech", folder, tuple((f"{part}transcripts.txt", split) for _, part, split in places),
-                  tuple(f"{part}audio" for _, part, _ in places), text_column=_column(places[0][0] / "transcripts.txt", "\t"))
+                  tuple(f"{part}audio" for _, part, _ in places), **_columns(places[0][0] / "transcripts.txt", "\t"))
 
 
 def _lay_vctk(folder: Path, names: set[str]) -> Layout | None:
@@ -245,7 +249,7 @@ def _lay_mailabs(folder: Path, names: set[str]) -> Layout | None:
     language = parts[parts.index("by_book") - 1] if "by_book" in parts else ""
     return Layout("M-AILABS", folder, tuple((f"{book}metadata.csv", "") for book in books),
                   tuple(f"{book}wavs" for book in books), language if re.fullmatch("[a-z]{2}_[A-Z]{2}", language) else "",
-                  _column(folder / books[0] / "metadata.csv")) if books else None
+                  **_columns(folder / books[0] / "metadata.csv")) if books else None
 
 
 def _books(folder: Path, at: str, depth: int = 4) -> Iterator[str]:
@@ -360,9 +364,9 @@ def read_codes(path: Path, layout: Layout) -> np.ndarray:
             codes = read_array(file, allow_pickle=False) if file.read(6) == MAGIC_PREFIX and not file.seek(0) else None
     except OSError as error:
         raise Unusable(f"cannot be read as an array of numbers ({error.strerror or error}): write it again") from None
-    except Exception as error:      # whatever a damaged header leads to; SyntaxError and TokenError among others
-        raise Unusable(f"cannot be read as an array of numbers ({' '.join(str(error).split())[:80]}): write it "
-                       "again") from None
+    except Exception:               # whatever a damaged header leads to; SyntaxError and TokenError among others
+        raise Unusable("cannot be read as an array of numbers: it is cut off or damaged, or holds something else; write it "
+                       "again with numpy.save") from None
     if codes is None:
         raise Unusable("cannot be read as an array of numbers (no .npy): write it with numpy.save")
     if codes.dtype.kind not in "iu" or codes.ndim != 2:

@@ -52,8 +52,9 @@ def prepare(layout: Layout, study: Study, codec: Codec | None) -> records.Record
         name, sort = layout.folder.name, "codes" if layout.kind == "codes" else "recorded speech"
         return records.save("corpus", what, {
             "name": name, "kind": layout.kind, "speech": f"{sort} of corpus {name}", "language": language,
-            "text_column": layout.text_column, "alphabet": alphabet, "splits": splits, "frame_rate": layout.frame_rate or FRAME_RATE,
-            "set_aside": dict(reasons.most_common()), "examples": examples, **described},
+            "text_column": layout.text_column and f"{layout.text_column} of {layout.columns}", "alphabet": alphabet,
+            "splits": splits, "frame_rate": layout.frame_rate or FRAME_RATE, "set_aside": dict(reasons.most_common()),
+            "examples": examples, **described},
             {"clips.jsonl": listed, "set_aside.tsv": aside})
 
 
@@ -117,8 +118,8 @@ def _parallel(function: Callable, items: Iterable) -> Iterator:
 
 
 def examine(entry: Entry | SetAside, layout: Layout, language: str, codec: Codec | None) -> dict | SetAside:
-    """What the corpus's list says of a clip: its entry, the spoken text, the number of frames, and of a sound its file's sample
-    rate and its level in dB of full scale; or why it is not used."""
+    """What the corpus's list says of a clip: its entry, the spoken text, the number of frames, the sha256 of its samples or codes,
+    and of a sound its file's sample rate and its level in dB of full scale; or why it is not used."""
     if isinstance(entry, SetAside):
         return entry
     path = layout.folder / entry.file
@@ -126,14 +127,20 @@ def examine(entry: Entry | SetAside, layout: Layout, language: str, codec: Codec
         spoken = normalise(entry.text, language)
         if not any(map(str.isalpha, spoken)):
             raise ValueError(f"nothing to speak: {entry.text[:60]!r} has no letter")
-        found = {"frames": read_codes(path, layout).shape[1]} if layout.kind == "codes" else _encode(path, codec)
+        found = _read(path, layout) if layout.kind == "codes" else _encode(path, codec)
     except ValueError as error:
         return SetAside(entry.id, entry.file, str(error))
     return {**vars(entry), "spoken": spoken, **found}
 
 
+def _read(path: Path, layout: Layout) -> dict:
+    """Frames and sha256 of codes."""
+    codes = read_codes(path, layout)
+    return {"frames": codes.shape[1], "sha256": fingerprint(codes)}
+
+
 def _encode(path: Path, codec: Codec) -> dict:
-    """Frames, sample rate and level of a sound file, whose codes are then in the cache."""
+    """Frames, sample rate, level and sha256 of a sound file, whose codes are then in the cache."""
     audio = None
 
     def look() -> bytes:
@@ -151,12 +158,13 @@ def _encode(path: Path, codec: Codec) -> dict:
     found = json.loads(cached(what, look) if known else look())
     if "reason" in found:
         raise Unusable(found["reason"])
-    encoded(found.pop("sha256"), codec, lambda: read_audio(path) if audio is None else audio)
+    encoded(found["sha256"], codec, lambda: read_audio(path) if audio is None else audio)
     return found
 
 
 def _split(layout: Layout, hold_out: str | None, usable: Path, listed: Path) -> dict[str, dict]:
-    """Write the list with its splits: the corpus's own, or seeded ones that share no sentence, or no speaker.
+    """Write the list with its splits: the corpus's own, or seeded ones that share no sentence, or no speaker. Of a corpus that
+    has no test, what it calls validation stays that.
 
     Returns clips and frames of each split.
     """
@@ -168,21 +176,27 @@ def _split(layout: Layout, hold_out: str | None, usable: Path, listed: Path) -> 
         group = row["speaker"] if hold_out == "speaker" else row["spoken"]
         return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8])
 
-    splits = {row["split"] for row in rows()}
-    own = hold_out is None and "" not in splits and len(splits) > 1        # train alone is split as if it were none
+    named = {row["split"] for row in rows()}
+    if hold_out or "" in named or "train" not in named:
+        followed = set()
+    else:
+        followed = named if "test" in named else named - {"train"}
     if hold_out == "speaker" and not all(row["speaker"] for row in rows()):
         raise ValueError(f"corpus {layout.folder} does not say who speaks: hold out sentences (hold_out)")
-    groups = [] if own else sorted({place(row) for row in rows()})
-    if not own and len(groups) < 2:
+    groups = sorted({place(row) for row in rows() if row["split"] not in followed})
+    if len(groups) == 1:
         raise ValueError(f"corpus {layout.folder} has one usable {hold_out or 'sentence'}: at least 2 are needed, one "
                          "to train on and one to hold out")
     few = max(1, min(len(groups) // 3, max(3, round(SHARE * len(groups)))))
     test, validation = (groups[few - 1], groups[min(2 * few, len(groups) - 1) - 1]) if groups else (0, 0)
+    if followed:
+        validation = test
     counts: dict[str, dict] = {}
     with open(listed, "w", encoding="utf-8") as file:
         for row in rows():
             at = place(row)
-            split = row["split"] if own else "test" if at <= test else "validation" if at <= validation else "train"
+            split = "test" if at <= test else "validation" if at <= validation else "train"
+            split = row["split"] if row["split"] in followed else split
             count = counts.setdefault(split, {"clips": 0, "frames": 0})
             count["clips"] += 1
             count["frames"] += row["frames"]

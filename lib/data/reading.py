@@ -98,7 +98,7 @@ def _end(text: str, more: bool, language: str) -> int:
     ends = [m.end() for m in islice(re.finditer(r"[.?!…]+(?=\s)", text[start:limit + 1]), MOST_MARKS)]
     for end, following in zip(ends, [*ends[1:], None]):
         one = text[start:start + end]
-        if all(_apart(one, word, language) for word in STAND_INS) or [end] == ends[MOST_MARKS - 1:]:
+        if all(_apart(one, word, language) for word in STAND_INS if _said(word, language)) or [end] == ends[MOST_MARKS - 1:]:
             return start + end
         if following is None and not whole:
             return 0
@@ -117,4 +117,8 @@ def _apart(one: str, other: str, language: str) -> bool:
 
 @lru_cache(8)
 def _said(text: str, language: str) -> list[str]:
-    return sentences_of(normalise(text, language))
+    """The sentences of a piece of text; none where it cannot be said, as a number in many a language: its turn is to come."""
+    try:
+        return sentences_of(normalise(text, language))
+    except ValueError:
+        return []

@@ -2,6 +2,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,9 +20,17 @@ UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Me"}       # categories of Unicode: con
 IGNORED = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001f3fb-\U0001f3ff"
                      "\U000e0100-\U000e01ef]")      # as little seen, among letters and marks that are: fillers, variants, skin
 NUMBERS = {"nb": "no", "nn": "no", "kk": "kz"}      # languages whose numbers num2words has under another name
-# Where 1,000.5 is written (elsewhere 1.000,5), and where 1 000 with a plain space: CLDR, and academies beside it.
-COMMAS = set("am ar bn ce cy en fa he ja kn ko te th".split())
-SPACES = set("be ca cs da eo es fi fr hu kk lt lv nb nn no pt ru sk sl sv tg uk".split())
+# What groups thousands, beside no-break spaces, and what stands before a fraction: CLDR, by language or region. That a plain
+# space groups them too is ISO 80000-1, left aside where the comma does throughout a language.
+USUAL = "'. ", ","
+WRITTEN = {**dict.fromkeys("am ar bn ce cy en fa he ja kn ko te th".split(), ("',", ".")),
+           **dict.fromkeys("es-419 es-br es-bz es-cu es-do es-gt es-hn es-mx es-ni es-pa es-pe es-pr es-sv es-us".split(),
+                           ("', ", ".")),
+           **dict.fromkeys("de-ch de-li en-ch it-ch".split(), ("' ", ".")),
+           **dict.fromkeys("""ar-dz ar-lb ar-ly ar-ma ar-mr ar-tn en-at en-be en-cz en-de en-dk en-es en-fi en-fr en-hu en-id en-it
+               en-nl en-no en-pl en-pt en-ro en-se en-si en-sk en-za""".split(), USUAL)}
+LONG = 12                                           # digits: longer numbers are said digit by digit where need be
+INDIAN = {"bn", "te", "en-in"}                      # where hundred thousands are 1,00,000
 
 
 def normalise(text: str, language: str = "pl") -> str:
@@ -104,8 +113,7 @@ def _visible(text: str) -> str:
 
 
 def _numbers(text: str, tag: str) -> str:
-    """Cardinals for digits. Thousands are grouped by dots or, in COMMAS, commas, by apostrophes and no-break spaces, and by
-    plain spaces in SPACES. English 1st is an ordinal."""
+    """Cardinals for digits. Thousands are grouped as in WRITTEN, or USUAL, or by no-break spaces. English 1st is an ordinal."""
     if not re.search(r"\d", text):
         return text
     subtags = _subtags(tag)
@@ -114,23 +122,37 @@ def _numbers(text: str, tag: str) -> str:
     if code is None:
         raise ValueError(f"numbers cannot be spelled out in language {tag!r}: write them in words" if tag else
                          "numbers cannot be spelled out in a language that is not named: name it, or write them in words")
-    group, point = (",", ".") if language in COMMAS else (".", ",")
+    places = f"{language}-{_region(subtags)}", language
+    group, point = next((WRITTEN[place] for place in places if place in WRITTEN), USUAL)
 
     def spell(m: re.Match) -> str:
-        whole, fraction = re.sub(r"\D", "", m["whole"]), m["fraction"]
-        try:
-            return num2words(f"{int(whole)}.{fraction}" if fraction else int(whole), lang=code)
-        except (ArithmeticError, IndexError, NotImplementedError):
-            return " ".join(num2words(int(digit), lang=code) for digit in whole + (fraction or ""))
+        whole, fraction = re.sub(r"\D", "", m["whole"]), m["fraction"] or ""
+        if spoken := _cardinal(whole, fraction, code):
+            return spoken
+        if len(whole) <= LONG:
+            raise ValueError(f"{m[0]} cannot be spelled out in language {tag!r}: write it in words")
+        return " ".join(num2words(int(digit), lang=code) for digit in whole + fraction)
 
     if language == "en":
         text = re.sub(r"(?<!\d)(\d{1,9})(?:st|nd|rd|th)\b", lambda m: num2words(int(m[1]), lang=code, to="ordinal"), text)
     text = re.sub(r"(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])", " ", text)
-    marks = group, "'", "\u00a0\u2007\u2009\u202f" + " " * (language in SPACES)
-    groups = "|".join(rf"(?:[{mark}]\d{{3}})+" for mark in marks)
+    marks = *group.strip(), "\u00a0\u2007\u2009\u202f" + " " * (" " in group)
+    groups = "|".join(rf"(?:[{mark}]\d{{3}})+" for mark in marks) + r"|(?:,\d\d)+,\d{3}" * (not INDIAN.isdisjoint(places))
     grouped = rf"(?<!\d[{''.join(marks)}])[1-9]\d{{0,2}}(?:{groups})(?!\d)"
     number = rf"(?P<whole>{grouped}|\d+)(?:[{point}](?P<fraction>\d+))?"
     return re.sub(number, spell, text).lower()
+
+
+def _cardinal(whole: str, fraction: str, code: str) -> str:
+    """A number in words, "" where num2words fails, in whichever way. Of fractions some of its languages take only decimals as
+    they are written, some only floats, and some leave out what they do not take."""
+    written = f"{int(whole)}.{fraction}"
+    for number in (written, float(written)) if fraction else (int(whole),):
+        with suppress(Exception):
+            spoken = num2words(number, lang=code)
+            if not fraction.strip("0") or spoken != num2words(int(whole), lang=code):
+                return spoken
+    return ""
 
 
 def refuse_unknown(spoken: str, alphabet: str = ALPHABET) -> None:

@@ -16,16 +16,20 @@ from pathlib import Path, PurePosixPath
 
 from .audio import ENDINGS
 
-OTHERS = tuple(".m4a .mp4 .aac .webm .mka .wma .amr .3gp .w64 .caf .au .sph .wv .ape".split())     # endings of sounds not read
+OTHERS = tuple(""".m4a .m4b .mp4 .m4v .mov .aac .webm .mka .mkv .wma .wmv .avi .mpg .mpeg .mp2 .flv .ogv .amr .3gp .w64 .caf .au .snd
+    .sph .wv .ape .spx .tta .raw .pcm""".split())       # endings of sounds not read
 SPLITS = {"train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
           "validation": "validation", "test": "test", "testing": "test", "eval": "test"}
 IDS = {"id", "file", "file_id", "file_name", "filename", "name", "path", "audio", "audio_file", "audio_path", "wav", "wav_file",
        "wav_filename", "wav_path", "clip", "clip_id", "utt_id", "utterance", "utterance_id"}
+BARE = re.compile(r"[^\W\d]+(?:[ -][^\W\d]+){0,2}")        # up to three words, as in the heading of a column
 TEXTS = ("text", "transcription", "sentence")               # of a table for Hugging Face
 HEADS = {*TEXTS, "transcript", "raw_text", "normalized_text", "normalised_text", "normalized", "normalised"}
 SPEAKERS = ("speaker_id", "speaker", "client_id")
 SEXES = ("female", "male", "mix")
 SAMPLED = 1000      # lines by which it is told which column is the text
+# The name of a file of sound or codes, or an id: one word of ASCII with a digit in it.
+NAME = re.compile(rf".*({'|'.join(map(re.escape, (*ENDINGS, *OTHERS, '.npy')))})|[!-~]*[0-9][!-~]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Layout:
     sounds: tuple[str, ...]                     # folders of the clips
     language: str = ""                          # where the corpus says so
     text_column: str = ""                       # of its table, where it has one: a name, or column 2
+    columns: str = ""                           # that the table has: their names, or how many they are
     codec: str = ""                             # of tokens, as are the next
     codebooks: int = 0
     frame_rate: float = 0.0
@@ -208,34 +213,47 @@ class Columns:
     text: tuple[int, ...]       # the text, and the one that stands for it where that is empty
     most: int                   # columns that a line has
     name: str
+    all: str                    # the names of all columns, or how many they are
     head: bool                  # whether the first line only names the columns
 
 
 def columns(path: Path, separator: str) -> Columns:
     """The columns of lines id, text, and perhaps the same text written out.
 
-    The text is the column that a first line names so; without one, the first that is not made of labels (numbers, names of
-    files, or one or two words that return). The next column is taken in its place where it is the same text written out:
-    where most letters of its words are in that too. Anything else beside the text is left alone.
+    The text is the column that a first line names so; without one, the first that is not made of labels (see `_labels`). The
+    next column is taken in its place where it is the same text written out: where most letters of its words are in that too.
+    Anything else beside the text is left alone.
     """
     sample = [fields for _, fields in islice(rows(path, separator), SAMPLED)]
     head = [name.lower() for name in sample[0]]
     named = head[0] in IDS and bool(HEADS & {*head[1:]})
     sample = sample[named:]
     usual = len(head) if named else Counter(map(len, sample)).most_common(1)[0][0]
+    values = [[fields[c] for fields in sample if len(fields) > c and fields[c]] for c in range(usual)]
     choices = [c for c, name in enumerate(head) if name in HEADS] if named else \
-        [c for c in range(1, usual) if not _labels([fields[c] for fields in sample if len(fields) > c])]
+        [c for c in range(1, usual) if not _labels(values[c], values[c + 1:])]
     first = choices[0] if choices else 1
     pairs = [fields[first:first + 2] for fields in sample if len(fields) > first + 1 and fields[first + 1]]
     text = (first + 1, first) if _written_out(pairs) else (first,)
-    return Columns(text, max(usual, text[0] + 1), head[text[0]] if named else f"column {text[0] + 1}", named)
+    most = max(usual, text[0] + 1)
+    return Columns(text, most, *((head[text[0]], ", ".join(head)) if named else (f"column {text[0] + 1}", str(most))), named)
 
 
-def _labels(values: list[str]) -> bool:
-    values = [value for value in values if value]
+def _labels(values: list[str], later: list[list[str]]) -> bool:
+    """Whether the values of a column are labels: numbers, names of files, ids; or what returns, if it is one or two words or a
+    later column, of as many words at least and no labels itself, has twice as many different ones."""
     letters, digits = (sum(map(kind, "".join(values))) for kind in (str.isalpha, str.isdigit))
-    return letters <= digits or all(value.lower().endswith(ENDINGS) for value in values) or (
-        3 * len(set(values)) <= 2 * len(values) and sum(len(value.split()) for value in values) <= 2 * len(values))
+    if letters <= digits or 2 * sum(1 for value in values if NAME.fullmatch(value)) > len(values):
+        return True
+    if 3 * len(set(values)) > 2 * len(values):
+        return False
+    return _words(values) <= 2 or any(
+        len(set(other)) >= 2 * len(set(values)) and _words(other) >= _words(values) and not _labels(other, []) for other in later)
+
+
+def _words(values: list[str]) -> float:
+    """Words in a value, the mean."""
+    return sum(len(value.split()) for value in values) / max(1, len(values))
 
 
 def _written_out(pairs: list[list[str]]) -> bool:
@@ -243,10 +261,13 @@ def _written_out(pairs: list[list[str]]) -> bool:
     return 2 * sum(len(word) for word, out in words if word in out) > sum(len(word) for word, _ in words)
 
 
-def _separated(path: Path, transcript: str, separator: str, entry: Callable[[str, str], Entry]) -> Lines:
-    """What `entry` makes of the id and the text of each line."""
+def _separated(layout: Layout, transcript: str, separator: str, files: Files, entry: Callable[[str, str], Entry]) -> Lines:
+    """What `entry` makes of the id and the text of each line. A first line of a few bare words, for which there is no sound, is
+    taken for a heading."""
+    path = layout.folder / transcript
     known = columns(path, separator)
-    for line, (id, *texts) in islice(rows(path, separator), known.head, None):
+    for i, (line, (id, *texts)) in enumerate(islice(rows(path, separator), known.head, None)):
+        bare = not i and not known.head and all(map(BARE.fullmatch, (id, *texts)))
         if not any(texts[known.most - 1:]):
             del texts[known.most - 1:]
         place, count, problem = f"{transcript} line {line}", len(texts) + 1, ""
@@ -256,7 +277,11 @@ def _separated(path: Path, transcript: str, separator: str, entry: Callable[[str
             problem = f"{'more' if count > known.most else 'fewer'} columns than the other lines ({count} of {known.most}): " \
                       "correct its separators"
         text = next((texts[c - 1] for c in known.text if c < count and texts[c - 1]), "")
-        yield place, SetAside(place, transcript, problem) if problem else entry(id, text)
+        found = SetAside(place, transcript, problem) if problem else entry(id, text)
+        if bare and not (problem or os.path.isfile(layout.folder / found.file) or files.unread(found.file)):
+            kind = "codes have" if layout.kind == "codes" else "audio has"
+            found = SetAside(place, transcript, f"taken for a heading, since no {kind} that name: remove the line, or add the file")
+        yield place, found
 
 
 def piped(layout: Layout, transcript: str, split: str, files: Files) -> Lines:
@@ -266,7 +291,7 @@ def piped(layout: Layout, transcript: str, split: str, files: Files) -> Lines:
     def entry(id: str, text: str) -> Entry:
         name = _without(id, sounds)
         return Entry(files.stem(name), text, files.find(f"{folder / sounds}/{name}"), split, speaker)
-    return _separated(layout.folder / transcript, transcript, "|", entry)
+    return _separated(layout, transcript, "|", files, entry)
 
 
 def _reader(book: Path) -> str:
@@ -283,7 +308,7 @@ def mls(layout: Layout, transcript: str, split: str, files: Files) -> Lines:
         places = [f"{folder}/{speaker}/{book[0]}/{name}"] if book else []
         return Entry(files.stem(name), text, files.find(*places, f"{folder}/{name}") if inside(name) else f"{folder}/{name}",
                      split, speaker if book else "")
-    return _separated(layout.folder / transcript, transcript, "\t", entry)
+    return _separated(layout, transcript, "\t", files, entry)
 
 
 def _without(name: str, folder: str) -> str:

@@ -275,9 +275,10 @@ def cut(said: list[Phrase], seconds: int) -> list[list[Phrase]]:
 def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int, ...]) -> records.Record:
     """How much is understood of texts of so many seconds, at espeak-ng's durations: the same phrases, none of which training
     saw, cut into texts of each length. A row a text and way of saying it: `carried` through it on one state; `window`, the
-    same while attention reads no more frames at once than it did in training; and `restarted` at each sentence, as the
-    speaker does. `codec` is the ceiling. Carried or with a window a text of several sentences is kept from ending before the
-    last is half said: what would end early is not seen there, and restarted it is."""
+    same while attention reads no more frames at once than it did in training; `restarted` at each sentence, as the speaker
+    does; and of a model whose attention has no positions, `without positions` alone: carried too. `codec` is the ceiling. But
+    for `restarted`, a text of several sentences is kept from ending before the last is half said: what would end early is not
+    seen there."""
     config = speech_config(run).model
     saw = {*texts("train", speech.train), *texts("recogniser", speech.hearing)}
     made = phrases("longer", LONG_TEXTS * max(lengths), speech.voice, judge.codec, saw)    # none is as short as a second
@@ -291,6 +292,7 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
         return finished
     model, rows, files = load_speech(run), [], {}
     ways = ("carried", "restarted", *(["window"] if attends(model.core) and config.window is None else []))
+    ways = ways if config.rotary else ("without positions",)
     bar = progress_bar(len(ways) * len(lengths), f"long texts, {config.core}", unit="length")
     alone = {p.id: said for p, said in zip(made, say(model, made))}     # is as it is whatever the length of its text
     for seconds in lengths:

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from .. import keep_freed_memory, records
-from ..config import ALIGNED, ModelConfig, Study, TrainConfig
+from ..config import ALIGNED, PRIMARY, ModelConfig, Study, TrainConfig
 from ..data.codec import BINS, FRAME_RATE, Codec, load_codec
 from ..data.corpus import Corpus
 from ..metrics import cost
 from ..models.build import DEVICE, build
 from ..models.codec_lm import TIMING, CodecLM, DecodingState, Guide, losses
+from ..models.cores import LACKING
 from ..progress import progress_bar
 from ..speaking.recorded import Step, stepper
 from ..training.memorise import model_of
@@ -239,9 +240,16 @@ def in_fresh_process(task: Callable[..., dict], **arguments) -> dict:
             raise RuntimeError(f"{task.__name__}: its process was killed, perhaps for want of memory") from None
 
 
-def models_of(study: Study, corpus: Corpus, size: str) -> list[ModelConfig]:
-    """The model of each core of a study at a size."""
-    return [model_of(study, core, size, corpus.language, corpus.alphabet) for core in study.cores]
+def models_of(study: Study, corpus: Corpus) -> list[ModelConfig]:
+    """The model of each core of a study, at its size."""
+    return [model_of(study, core, study.size, corpus.language, corpus.alphabet) for core in study.cores]
+
+
+def equal_models(study: Study, corpus: Corpus) -> list[ModelConfig]:
+    """Models with equal parameters: where the study is one of speech at the size of that, and of its cores but the control too."""
+    size, spoken = (study.speech_size, study.speech_cores) if study.phrases else (study.matched, ())
+    cores = dict.fromkeys((*study.cores, *(core for core in spoken if core in PRIMARY)))
+    return [model_of(study, core, size, corpus.language, corpus.alphabet) for core in cores if core not in LACKING.get(size, ())]
 
 
 def code_of(configs: list[dict]) -> str:
@@ -257,9 +265,9 @@ def code_of(configs: list[dict]) -> str:
                                *(name.removeprefix("lib.").replace(".", "/") + ".py" for name in seen))
 
 
-def _record(name: str, configs: list[dict], settings: dict, measure: Callable[[], dict]) -> records.Record:
+def _record(name: str, configs: list[dict], settings: dict, measure: Callable[[], dict], again: str = "") -> records.Record:
     what = {"profile": name, "configs": configs, **settings, "here": records.environment_identity(),
-            "code": code_of(configs)}
+            "code": code_of(configs)} | ({"again": again} if again else {})
     return records.find("profile", what) or records.save("profile", what, measure())
 
 
@@ -284,17 +292,17 @@ def profile_steps(study: Study, corpus: Corpus, models: list[ModelConfig]) -> re
                 "sound": codec and {"codec": codec.name, **sounds[0], "ms": [s["ms"] for s in sounds]},
                 "parameters": {c: p for c, (p, _) in sizes.items()},
                 "core_parameters": {c: p for c, (_, p) in sizes.items()}}
-    return _record("steps", configs, settings, measure)
+    return _record("steps", configs, settings, measure, study.again)
 
 
-def profile_memory(study: Study, corpus: Corpus, size: str, lengths: tuple[int, ...], processes: int) -> records.Record:
-    """Peak and average memory of every core at each length, each measured in `processes` fresh processes."""
-    configs = [asdict(model) for model in models_of(study, corpus, size)]
+def profile_memory(models: list[ModelConfig], lengths: tuple[int, ...], processes: int) -> records.Record:
+    """Peak and average memory of models, one of each core, at each length, each measured in `processes` fresh processes."""
+    configs, size = [asdict(model) for model in models], models[0].size
     settings = {"lengths": lengths, "processes": processes}
 
     def measure() -> dict:
         tasks = [(process, frames, config) for process in range(processes) for frames in lengths for config in configs]
-        rows: dict[str, list] = {core: [] for core in study.cores}
+        rows: dict[str, list] = {model.core: [] for model in models}
         bar = progress_bar(len(tasks), f"memory, size {size}")
         with ThreadPoolExecutor(2) as pool:         # memory, unlike time, is the same with a neighbour
             measured = pool.map(lambda task: in_fresh_process(task_memory, config=task[2], frames=task[1]), tasks)
@@ -306,9 +314,9 @@ def profile_memory(study: Study, corpus: Corpus, size: str, lengths: tuple[int, 
     return _record("memory", configs, settings, measure)
 
 
-def profile_lengths(study: Study, corpus: Corpus, size: str) -> records.Record:
-    """Training step and decoding time of every core against length, in several fresh processes."""
-    configs = [asdict(model) for model in models_of(study, corpus, size)]
+def profile_lengths(study: Study, models: list[ModelConfig]) -> records.Record:
+    """Training step and decoding time of models, one of each core, against length, in several fresh processes."""
+    configs, size = [asdict(model) for model in models], models[0].size
     settings = {"lengths": study.lengths, "processes": study.length_processes}
 
     def measure() -> dict:
@@ -318,7 +326,7 @@ def profile_lengths(study: Study, corpus: Corpus, size: str) -> records.Record:
             bar.update()
         bar.close()
         return {"size": size, "processes": processes}
-    return _record("lengths", configs, settings, measure)
+    return _record("lengths", configs, settings, measure, study.again)
 
 
 def profile_codec(study: Study, corpus: Corpus) -> records.Record | None:

@@ -61,7 +61,7 @@ class CodecLM(nn.Module):
             raise ValueError(f"no conditioning {config.conditioning!r}: choose one of {', '.join(CONDITIONING)}")
         self.config, self.codebooks = config, config.codebooks
         self.core = build_core(config.core, config.size, config.regime == "causal", config.recipe,
-                               config.window, config.state, config.layers)
+                               config.window, config.state, config.layers, config.rotary)
         size = SIZES[config.size]
         if config.conditioning in ONLY_PHONEMES:
             self.text_encoder = Aligned(config.vocabulary, size.width, config.conditioning == "neighbours")

@@ -97,10 +97,11 @@ class Options:
     """What a core's layers have in common."""
     width: int
     causal: bool
-    modern: bool        # not the original report's: norms before, rotary positions
+    modern: bool        # not the original report's: norms before
     recipe: tuple[str, ...]
     window: int | None
     state: int
+    rotary: bool
 
     @property
     def gated(self) -> bool:
@@ -114,7 +115,7 @@ def split(channels: int, parts: int) -> list[int]:
 
 
 def transformer(shape: Shape, o: Options, kernel: int | None = None) -> list[nn.Module]:
-    return [TransformerLayer(o.width, 8, shape.hidden[o.gated], o.causal, o.modern, o.modern, kernel, o.recipe, o.window)
+    return [TransformerLayer(o.width, 8, shape.hidden[o.gated], o.causal, o.modern, o.rotary, kernel, o.recipe, o.window)
             for _ in range(shape.layers)]
 
 
@@ -196,7 +197,7 @@ LACKING = {size: tuple(name for name, (_, shapes) in CORES.items() if size not i
 
 
 def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (), window: int | None = None,
-               state: int | None = None, layers: int | None = None) -> Core:
+               state: int | None = None, layers: int | None = None, rotary: bool = True) -> Core:
     """The core of that name and size; one line of error where anything is unknown, or does not go together."""
     if name not in CORES:
         raise ValueError(f"no core {name!r}: choose one of {', '.join(CORES)}")
@@ -217,12 +218,14 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
                          f"choose {' or '.join(map(str, shape.channels)) or 'a core with Mamba'}")
     if window is not None and (window < 1 or not causal):
         raise ValueError(f"a window of {window} frames: give 1 or more, and the regime causal")
-    options = Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0))
+    options = Options(width, causal, modern, recipe, window, state or next(iter(shape.channels), 0), rotary and modern)
+    if not (rotary or modern):
+        raise ValueError("the size seed has the original report's learned positions: take a matched size to leave positions out")
     if layers is not None:
         shape = with_layers(name, size, options, layers)
     core = Core(make(shape, options), width, causal, recipe)
-    if window and not attends(core):
-        raise ValueError(f"the core {name} has no attention, so no window: leave it out")
+    if (window or not rotary) and not attends(core):
+        raise ValueError(f"the core {name} has no attention, so no {'window' if window else 'positions to leave out'}: leave it out")
     return core
 
 
@@ -255,7 +258,7 @@ def attends(core: Core) -> bool:
 
 @cache
 def has(name: str, size: str, **options) -> bool:
-    """Whether a core can be built with some options (window, state, layers)."""
+    """Whether a core can be built with some options (window, state, layers, rotary)."""
     with torch.device("meta"), suppress(ValueError):
         return bool(build_core(name, size, causal=True, **options))
     return False

@@ -7,8 +7,9 @@ import pandas as pd
 from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval
+from ..records import Record
 from . import speech
-from .claims import METRICS, Comparison, Results, Sample, compare, margin, named, typical
+from .claims import HOW, METRICS, Comparison, Results, Sample, compare, margin, named, sized, typical
 from .prose import device
 from .results import Report, curve, step_samples, swept
 
@@ -17,24 +18,31 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
     """What somebody may want, the metric that decides it, and its samples for each core."""
     spoken = speech.results(report) if "headline" in report.said else {}
     yield "sentences as long as those of training, said right", "phoneme_error_predicted", spoken
-    yield (f"texts of {max(report.study.spoken_seconds, default=0)} seconds, said right after training on 4", "phoneme_error_long",
-           spoken)
+    yield "new sentences predicted, by loss", "held_out_loss", spoken
+    yield f"texts of {speech.long_texts(report).seconds.max():.0f} seconds, said right", "phoneme_error_long", spoken
     if report.steps_matched:
         run, frames = report.steps_matched, report.study.frames
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
-            yield f"least {what} at {frames} frames, {device(run)}", metric, step_samples(run)
+            yield f"least {what} at {frames} frames, {_where(run)}", metric, step_samples(run)
     if report.lengths:
         run, (cores, lengths) = report.lengths, swept(report.lengths)
         longest = max(lengths, default=0)
         for what, metric in (("training time", "step_ms"), ("decoding time", "decode_ms")):
-            yield (f"least {what} at {longest:,} frames, {device(run)}", metric, {(core, metric): [
+            yield (f"least {what} at {longest:,} frames, {_where(run)}", metric, {(core, metric): [
                 Sample(ms, f"process {i}", run.name) for i, ms in enumerate(curve(run, core, metric).get(longest, []))]
                 for core in cores})
     trained = report.speech.get("headline", [])
     for frames in (300, 4800) if trained else ():
-        yield (f"least decoding state after {frames / FRAME_RATE:.0f} seconds", "state_kb",
+        size = sized(f"size {trained[0].identity['config']['model']['size']}")
+        yield (f"least decoding state after {frames / FRAME_RATE:.0f} seconds, {size}", "state_kb",
                {(run.identity["config"]["model"]["core"], "state_kb"):
                 [Sample(run.result["state_bytes"][str(frames)] / 1e3, "model 0", run.name)] for run in trained})
+
+
+def _where(run: Record) -> str:
+    """The size and the hardware of a timing."""
+    size = sized("size " + run.result["size"])
+    return f"{size}, {device(run)}"
 
 
 def choice(report: Report) -> pd.DataFrame:
@@ -51,7 +59,11 @@ def choice(report: Report) -> pd.DataFrame:
         else:
             found = compare(samples, list(combinations(at, 2)), (metric,), "")
         if found:
-            out.append({"for": use, "take": _take(metric, at, found), **{named(core): amount(metric, i) for core, i in at.items()}})
+            line = {"for": use, "take": _take(metric, at, found)}
+            for core, i in at.items():
+                name, _, way = core.partition(" ")
+                line[named(name)] = amount(metric, i) + (f", {HOW[way.strip('()')]}" if way else "")
+            out.append(line)
     return pd.DataFrame(out).fillna("")
 
 

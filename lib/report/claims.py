@@ -32,11 +32,15 @@ NAMES = {"transformer": "Transformer", "mamba_conv": "Mamba + convolution", "mam
          "pointwise": "control",
          **{core: f"Mamba + convolutions {' and '.join(map(str, wide))}" for core, wide in WIDTHS.items() if len(wide) > 1}}
 
+# how a long text is said, by the name of that in records
+HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence", "without positions":
+       "without positions"}
+
 
 def named(core: str) -> str:
-    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba (carried)"."""
+    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba on one state"."""
     name, space, way = core.partition(" ")
-    return NAMES.get(name, name) + space + way
+    return NAMES.get(name, name) + space + HOW.get(way.strip("()"), way)
 
 
 def sized(text: str) -> str:
@@ -95,6 +99,7 @@ class Claim:
     against: str = ""               # the quote that contradicts
     why: str = ""
     by_construction: bool = False   # it holds here because the models were made so: no result
+    polish: bool = False            # it is about Polish text: nothing can be said of it on a corpus in another language
 
 
 @dataclass(frozen=True)
@@ -174,9 +179,10 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
 
     value: the whole t interval lies within says +- tolerance (what is counted: within 1 %); an absolute figure that
     depends on more than the model is shown but not comparable.
-    saving: the paired interval excludes 0 in the claimed direction and reaches half of what is said.
-    tie: the whole paired interval lies within +- tolerance; not separated alone shows no tie. no_worse: of that the worse
-    side alone counts.
+    saving: the interval excludes 0 in the claimed direction and reaches half of what is said.
+    tie: the whole interval lies within +- tolerance; not separated alone shows no tie. no_worse: of that the worse side alone
+    counts. The interval of two cores is that of `compare`: for new seeds and new sentences; of times and memory from the least to
+    the most over processes.
     arithmetic: contradicts itself where the original report's own numbers do not give what it says; where they do, the claim
     only repeats them.
     A level that a core never reached is more than the steps it had, and is judged where that suffices (`_by_bound`).
@@ -196,6 +202,8 @@ def judge(claim: Claim, results: Results, scope: str, trial: bool = False) -> Ju
     elif claim.kind != "none":
         try:
             m = _measure(results, claim.metric, claim.core, claim.than, bounds=True)
+            if claim.than and not m.bound:
+                m, _ = _contrast(results, claim.core, claim.than, claim.metric)
             measured, runs = f"{m.amount} {m.bracket}{m.means}", m.runs
             verdict, reason = _verdict(claim, m)
             if claim.by_construction and verdict == REPRODUCED:

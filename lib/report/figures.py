@@ -50,6 +50,22 @@ def colour(core: str) -> str:
     return COLOURS.setdefault(core, PALETTE[len(COLOURS) % len(PALETTE)])
 
 
+def label_lines(axis: Axes) -> None:
+    """Names beside the axis, at the height where the line of each ends, the first line of a name alone; they keep apart."""
+    lines = [line for line in axis.lines if not line.get_label().startswith("_") and np.isfinite(line.get_ydata()).any()]
+    axis.get_ylim()                     # which brings the limits up to date
+    ends = [(axis.transData + axis.transAxes.inverted()).transform(line.get_xydata()[np.isfinite(line.get_ydata())][-1])[1]
+            for line in lines]                                                      # shares of the axis
+    step = 11 / (axis.get_window_extent().height * 72 / axis.figure.dpi)            # of a line of text, a share of the axis
+    order = np.argsort(ends)
+    places = np.array(ends)[order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + step)
+    places -= max(0, places[-1] - 1) if len(places) else 0
+    for line, y in zip(np.array(lines, object)[order], places):
+        axis.annotate(line.get_label(), (1.02, y), xycoords="axes fraction", color=line.get_color(), fontsize=9, va="center")
+
+
 def _logarithmic(axis: Axes, side: str) -> bool:
     """Make a side, x or y, logarithmic, where anything that is drawn lies above 0 on it."""
     possible = bool(np.isfinite(getattr(axis.dataLim, f"minpos{side}")))
@@ -111,8 +127,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
                          label=f"{named(core)}, decoding")
         axes[2].set(xlabel="frames (75 a second)", title="peak memory (MB)")
-        axes[2].legend(fontsize=8)
-    axes[0].legend()
+    label_lines(axes[-1])
     for axis in axes:
         for name, digits in (("x", (1, 3)), ("y", (1, 2, 5))):
             if _logarithmic(axis, name):
@@ -185,10 +200,25 @@ def sounds(waves: dict[str, np.ndarray], title: str, columns: int = 4) -> Figure
 
 def headline_forest(comparisons: list[Comparison]) -> Figure:
     """How far the first core is ahead of the second in each metric, and the verdict: with 95 % intervals, of times from least to
-    most; grey where none is better. Shaded is what counts as equal, where a margin was set."""
+    most; grey where none is better. Shaded is what counts as equal, where a margin was set. A panel for what is told in % of the
+    second core's, and one for what is told in points."""
     drawn = [c for c in comparisons if c.interval is not None]
     pairs = list(dict.fromkeys((c.a, c.b) for c in drawn))
-    figure, axis = plt.subplots(figsize=(12 if len(pairs) == 1 else 16, 0.55 * len(drawn) + 1.3))
+    units: dict[str, list[Comparison]] = {}
+    for c in drawn:
+        units.setdefault("points" if METRICS[c.metric].by_difference else "%", []).append(c)
+    over = f" of {named(drawn[0].a)} over {named(drawn[0].b)}" if len(pairs) == 1 else ""
+    size = (12 if len(pairs) == 1 else 16, 0.55 * len(drawn) + 1.2 * len(units) + 0.5)
+    figure, axes = plt.subplots(max(1, len(units)), figsize=size, squeeze=False,
+                                height_ratios=[len(group) + 0.5 for group in units.values()] or None)
+    for axis, (unit, group) in zip(axes[:, 0], units.items()):
+        _forest(axis, group, len(pairs) > 1)
+        axis.set(xlabel=f"advantage{over} ({unit})")
+    return figure
+
+
+def _forest(axis: Axes, drawn: list[Comparison], several: bool) -> None:
+    """The comparisons of one panel, which are named by their cores too where there are `several` pairs."""
     for row, c in enumerate(reversed(drawn)):
         metric, shade = METRICS[c.metric], colour(c.winner) if c.winner else "grey"
         sign = 100 if metric.better == "less" else -100
@@ -203,12 +233,10 @@ def headline_forest(comparisons: list[Comparison]) -> Figure:
     axis.axvline(0, color="black", linewidth=1)
     axis.use_sticky_edges = False       # of the shaded
     axis.autoscale_view()
-    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {named(c.a)} over {named(c.b)}" if len(pairs) > 1 else "")
+    axis.set_yticks(range(len(drawn)), [METRICS[c.metric].noun + (f": {named(c.a)} over {named(c.b)}" if several else "")
                                         for c in reversed(drawn)])
     left, right = axis.get_xlim()
-    axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4),
-             xlabel="advantage" + (f" of {named(drawn[0].a)} over {named(drawn[0].b)}" if len(pairs) == 1 else "") + " (% or points)")
-    return figure
+    axis.set(xlim=(max(left, -600), min(right, 600)), ylim=(-0.6, len(drawn) - 0.4))
 
 
 def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: float | None) -> Figure:

@@ -18,6 +18,7 @@ from . import counted, figures, prose, speech, tables, why
 from .claims import (
     BY_CONSTRUCTION,
     CONTRADICTS,
+    HOW,
     METRICS,
     NOT_COMPARABLE,
     NOT_REPRODUCED,
@@ -25,6 +26,7 @@ from .claims import (
     Comparison,
     Judgement,
     named,
+    sized,
     typical,
 )
 from .html import fold, table
@@ -33,8 +35,8 @@ from .prose import device
 from .results import Report, curve, memory_samples, swept
 
 BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
+PROTOCOL = 1, 1500  # clips and steps, of the original report
 LEARNING = 0.7      # of the steps, before any run cools down: where losses are compared
-HOW = {"carried": "on one state", "window": "with a window", "restarted": "sentence by sentence"}    # texts are said: speech.WAYS
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ def verdict(found: list[Comparison]) -> str:
     return "none is shown to be better than another" + (f", and {equal} of {len(tested)} pairs are equal" if equal else "")
 
 
+def _by_loss(found: list[Comparison]) -> str:
+    """Who predicts new sentences better, in a clause; "" where that was not tested."""
+    return f"; in loss on them {verdict(found)}" if any(c.tested for c in found) else ""
+
+
 def quality(report: Report) -> Finding | None:
     """How much of a new sentence each core says wrong."""
     if "headline" not in report.said:
@@ -98,7 +105,8 @@ def quality(report: Report) -> Finding | None:
     judged = speech.HEADLINE[speech.deaf(report)]           # by what
     said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
             f"wrong{codec}: {'too much to judge by, and by loss ' * speech.deaf(report)}"
-            f"{verdict([c for c in found if c.metric == judged])}.")
+            f"{verdict([c for c in found if c.metric == judged])}"
+            f"{_by_loss([c for c in found if c.metric == speech.HEADLINE[1] != judged])}.")
     config, gate = run.identity["config"], speech.gate(report)
     control = ("Each is better than the control, which mixes no frames." if gate and all(c.winner == c.a for c in gate)
                else speech.gate_words(report))
@@ -128,7 +136,7 @@ def told(report: Report) -> Finding | None:
     said = (f"What a frame is told of the text matters {matters} the core: told the same, cores are at "
             f"most {between:.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
             f"{gained.max():.0f} points.")
-    reason = f"{'; '.join(speech.strength_notes(report))}."
+    reason = f"{'; '.join(speech.strength_notes(report))}.{why.prefix_words(report)}"
     line = (f"What a frame is told matters {matters} the core: it moves the share of wrong phonemes by {gained.mean():.0f} points, "
             f"the core by {between:.0f}.")
     return Finding("told", line, said, reason, lambda: speech.against_strength(report),
@@ -144,16 +152,20 @@ def length(report: Report) -> Finding | None:
     seconds = texts.seconds.max()
     means = texts[texts.seconds == seconds].groupby(["core", "way"], sort=False).error.mean()
     best = {core: means[core].idxmin() for core in PRIMARY if core in means.index}
+    for core, way in (name.split(" ", 1) for name, _ in speech.long_results(report)):       # chosen on other texts than these
+        if core in best:
+            best[core] = way = way.strip("()")
+            means[core, way] = np.mean([s.value for s in speech.long_results(report)[f"{core} ({way})", "phoneme_error_long"]])
     fail = [core for core, way in best.items() if (core, "carried") in means and means[core, "carried"] > BEYOND * means[core, way]]
     errors = joined(f"{named(core)} gets {100 * means[core, way]:.1f} % wrong {HOW[way]}" for core, way in best.items())
+    short: dict[str, dict[str, str]] = {}           # way -> what each core gets wrong in it
+    for core, way in [*best.items(), *((core, "carried") for core in fail)]:
+        short.setdefault(way, {})[core] = f"{100 * means[core, way]:.1f} %"
     said = f"On texts of {seconds:.0f} seconds, after training on at most 4, in its best way {errors}"
     if fail:
         wrong = joined(f"{named(core)} gets {100 * means[core, 'carried']:.0f} %" for core in fail)
         said += f"; on one state through all of it {wrong}"
-    needs = "; ".join(f"{named(core)} {100 * means[core, 'carried']:.0f} % on one state, {100 * means[core, best[core]]:.1f} % "
-                      f"{HOW[best[core]]}" for core in fail)
-    others = listed({core: f"{100 * means[core, way]:.1f} %" for core, way in best.items() if core not in fail})
-    line = f"Texts of {seconds:.0f} seconds: {f'{needs}; {others}' if needs else errors}."
+    line = f"Texts of {seconds:.0f} seconds: {'; '.join(f'{HOW[way]} {listed(wrong)}' for way, wrong in short.items())}."
     reason = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report))
     return Finding("length", line, said + ".", reason,
                    lambda: speech.against_seconds(report),
@@ -188,24 +200,30 @@ def cost(report: Report) -> Finding | None:
         if {"transformer", other} <= kept.keys():
             words.append(f"after {frames / FRAME_RATE:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, the "
                          f"Transformer {kept['transformer'] / 1e3:.0f}")
-            short.append(f"{named(other)} keeps {kept[other] / 1e3:.1f} MB of state after {frames / FRAME_RATE:.0f} s "
-                         f"(the Transformer {kept['transformer'] / 1e3:.0f})")
+            short.append(f"keeps {kept[other] / 1e3:.2f} MB of state after {frames / FRAME_RATE:.0f} s, the Transformer "
+                         f"{kept['transformer'] / 1e3:.0f}")
     for part, noun in (("step_ms", "trains faster"), ("decode_ms", "decodes faster")):
         at = _crossing(report, part, "transformer", other)
-        words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds ({at:,.0f} frames)" if at else
+        words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds" if at else
                      f"there is no one length up to {frames / FRAME_RATE:.0f} seconds from which it {noun}")
         short += [f"{noun} beyond {at / FRAME_RATE:.0f} s"] if at else []
-    said = f"With equal parameters, {'; '.join(words)}."
+    size = sized(f"size {report.lengths.result['size']}")
+    said = f"With equal parameters, {size}, {'; '.join(words)}."
     reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
               f"does not. Random codes, batch 1, {device(report.lengths)}, no test: another day may give other times. "
-              + prose.implementations(report.bench, other, "transformer", report.study.matched))
+              + prose.implementations(report.bench, other, "transformer", report.lengths.result["size"]))
     numbers = [("Milliseconds against length", lambda: tables.lengths(report.lengths))]
+    if again := report.again.get("lengths"):
+        numbers.append((f"The same on {again.created[:10]}", lambda: tables.lengths(again)))
     if report.memory_lengths:
         numbers.append(("Memory and decoding state against length", lambda: tables.memory(report.memory_lengths)))
     if report.steps_matched:
         numbers.append(("One training step and decoding, equal parameters", lambda: tables.step_times(report.steps_matched)))
+    if matched := report.again.get("steps_matched"):
+        numbers.append((f"The same on {matched.created[:10]}", lambda: tables.step_times(matched)))
     notes = (*prose.crossovers(report.lengths), *(c.sentence for c in (prose.matched(report) if report.steps_matched else ())))
-    return Finding("cost", f"{', '.join(short) or words[0]}.", said, reason,
+    line = f"{named(other)}, {size}: {'; '.join(short) or words[0]}."
+    return Finding("cost", line, said, reason,
                    lambda: figures.against_length(report.lengths, report.memory_lengths),
                    tuple(numbers), notes)
 
@@ -274,11 +292,13 @@ def memorising(report: Report, found: list[Comparison]) -> Finding | None:
     """The original report's protocol: who memorises clips in fewer steps, and at what cost."""
     if not found or not report.causal:
         return None
-    s = report.study
     ahead = {core: [METRICS[c.metric].noun for c in found if c.winner == core] for core in (found[0].a, found[0].b)}
     words = "; ".join(f"{named(core)} is ahead in {joined(nouns)}" for core, nouns in ahead.items() if nouns)
-    said = (f"By the original report's protocol, memorising {s.clips} clip{'s' * (s.clips > 1)}, {words or 'nothing is shown'}"
-            f"{_larger(report)}.")
+    config = next(iter(report.causal.values()))[0].identity["config"]
+    clips = f"{config['clips']} clip{'s' * (config['clips'] > 1)}"
+    protocol = (f"By the original report's protocol, memorising {clips}" if (config["clips"], config["steps"]) == PROTOCOL else
+                f"Memorising {clips} in at most {config['steps']:,} steps, where the original report has one and {PROTOCOL[1]:,}")
+    said = f"{protocol}, {words or 'nothing is shown'}{_larger(report)}."
     return Finding("memorising", "", said, "What follows from size alone (parameters, memory, part of the time) says nothing about "
                    "the architecture; and what memorises a clip need not speak. " + " ".join(prose.leak_sentences(report)),
                    lambda: figures.headline_forest(found), (
@@ -309,8 +329,18 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
             f"{counts[NOT_COMPARABLE]} cannot be compared.")
     reason = (f"Of the {len(held)} reproduced ones on time, memory, state or throughput, {equal} are reproduced with equal parameters "
               "too. " if held else "") + "It judged one memorised clip, unequal sizes and models that could see their targets."
-    line = f"Of the original report's {len(judged)} claims {counts[REPRODUCED]} are reproduced{_larger(report)}."
+    line = f"The original report: {counts[REPRODUCED]} of {len(judged)} claims reproduced{_larger(report)}."
     return Finding("original", line, said, reason, lambda: figures.verdicts(counts))
+
+
+def _untested(report: Report) -> str:
+    """Why no two cores were compared by what they say, in a clause."""
+    if report.obstacle and not report.speech:
+        return report.obstacle.result["why"].rstrip(".")
+    gate = [c for c in speech.gate(report) if c.tested] if "headline" in report.said else []
+    if gate and not all(c.winner == c.a for c in gate):
+        return "not shown to be better than the control, which mixes no frames, cores were not compared"
+    return "it takes several seeds of each core"
 
 
 def headline(report: Report) -> str:
@@ -319,9 +349,7 @@ def headline(report: Report) -> str:
     family = [c for c in speech.comparisons(report) if c.metric == judged] if "headline" in report.said else []
     tested = [c for c in family if c.tested]
     if not tested:
-        return ("A trial of the pipeline: numbers, and no verdict." if report.study.trial else
-                "No verdict on speech, which takes several seeds of each core; their cost was measured, and the original report's "
-                "claims were judged.")
+        return "A trial of the pipeline: numbers, and no verdict." if report.study.trial else f"No verdict on speech: {_untested(report)}."
     wins = Counter(c.winner for c in tested if c.winner)
     others = len({core for c in tested for core in (c.a, c.b)}) - 1
     best = next((core for core, n in wins.items() if n == others), None)        # better than every other

@@ -1,5 +1,5 @@
 """What listeners answered in the blind tests of the listening room, into the study whose report they heard:
-python -m lib.report.listeners anna.csv jan.csv --study standard
+python -m lib.report.listeners anna.csv jan.csv --study standard [--corpus DIR]
 
 All files are given at once: they replace what the study had of listeners.
 """
@@ -9,6 +9,7 @@ if __name__ == "__main__":
     command.run("lib.report.listeners")
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from .. import records
-from ..config import study
+from ..config import EMBEDDED, Study, study
 from ..metrics.stats import holm, t_interval
 from ..records import Record
 from . import results
@@ -124,18 +125,26 @@ def table(record: Record) -> pd.DataFrame:
     return pd.DataFrame(out, columns=["test", "sounds", "listeners", "trials", "result", "95 % interval", "p"])
 
 
+def report_of(study: Study) -> str:
+    """The command that makes a study's report."""
+    if study.corpus == EMBEDDED:
+        return f"make report STUDY={study.name}"
+    return f"python -m lib.run --study {study.name} --corpus {shlex.quote(study.corpus)}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser("python -m lib.report.listeners", description=(
         "Enter what listeners answered in the blind tests of a report into its study. All files are given at once: they replace "
         "what the study had of listeners."))
     parser.add_argument("files", nargs="+", type=Path, metavar="CSV", help="as the report's listening room gave it, one a listener")
     parser.add_argument("--study", default="quick", help="whose report was heard; without it %(default)s")
+    parser.add_argument("--corpus", help="the folder of your own speech that it was about")
     given = parser.parse_args()
     try:
-        chosen = study(given.study)
+        chosen = study(given.study, corpus=given.corpus)
         lines = lines_of(results.read(chosen))
         if not lines:
-            raise ValueError(f"study {chosen.name} holds no sentences to hear: run it first (make report STUDY={chosen.name})")
+            raise ValueError(f"study {chosen.name} holds no sentences to hear: run it first ({report_of(chosen)})")
         record = merge([read_answers(path, lines) for path in given.files], lines, chosen.label)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
@@ -144,5 +153,5 @@ def main() -> int:
     if out := record.result["excluded"]:
         print(f"scores do not count, since the hidden reference got less than {LEAST} in more than {SHARE:.0%} of the trials: "
               f"{', '.join(out)}")
-    print(f"{record.name}, in study {chosen.label}: make report STUDY={chosen.name} shows it")
+    print(f"{record.name}, in study {chosen.label}: {report_of(chosen)} shows it")
     return 0

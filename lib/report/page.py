@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from ..files import write_atomic
 from ..records import found
-from .claims import named, sized
+from .claims import HOW, named, sized
 
 TEMPLATE = Path(__file__).parent / "template"
 SHOWN = {"text/plain", "text/html", "image/png", "image/svg+xml"}   # what an output of a notebook may be, the tags of its HTML:
@@ -26,7 +26,8 @@ SHAPE = re.compile("</?(?:clipPath|defs|g|image|path|pattern|rect|svg|text|tspan
                    r' (?:clip-path|fill|style)="(?:[\w #%.,:;-]|url\(#\w+\))*"|'
                    r' xlink:href="(?:#\w+|data:image/png;base64,[A-Za-z0-9+/=\s]*)")*/?>')
 RUN = re.compile("([a-z_]+/[0-9a-f]{12})")      # how a run record is named
-NAME = re.compile(r"(?<![\w./\"'-])(?:transformer|mamba)\w*(?![\w./\"'-])|\bmatched-\d+m\b|\bsize seed\b")   # of a core or a size
+NAME = re.compile(rf"(?<![\w./\"'-])(?:transformer|mamba)\w*(?: \((?:{'|'.join(HOW)})\))?(?![\w./\"'-])|"     # of a core,
+                  r"\bmatched-\d+m\b|\bsize seed\b")                                                             # of a size
 RECORD = re.compile(rf'href="[^"]*?{RUN.pattern}/record\.json"')    # and linked to
 
 

@@ -167,15 +167,19 @@ def limits(report: Report) -> list[str]:
              + " One seed as reported: numbers, no verdict.",
              "The original report's dropout, text encoder and exact fusion are not published; its totals are met within 1 %.",
              "Of memorising, learning rate and schedule are the original report's for every core; none was tuned."]
+    if report.obstacle and not speech:
+        why = report.obstacle.result["why"]
+        words.append(f"{why[0].upper()}{why[1:]}.")
     if speech:
         words.append(f"The study of speech has one {'voice' if s.corpus == EMBEDDED else 'corpus'}, "
                      f"{len(report.study.rates)} learning rates to choose from, "
                      f"{speech[0].identity['config']['steps']:,} steps: what more data, larger models and longer training "
                      "would change is not measured; the pauses and phonemes of a text are espeak-ng's.")
         if report.longer:
-            words.append("Of the ways to make attention hold beyond the lengths it was trained on, two were tried: a window of as "
-                         "many frames, which needs the state of no more, and to start again at each sentence. Their cost was not "
-                         "measured, and none was trained without positions.")
+            ways = "a window of as many frames, which needs the state of no more, and to start again at each sentence"
+            words.append("Of the ways to make attention hold beyond the lengths it was trained on these were tried: " + (
+                f"{ways}, and to train it without positions. Their cost was not measured." if "positions" in report.said else
+                f"{ways}. Their cost was not measured, and none was trained without positions."))
         if left := [part for part in s.parts if part not in report.said]:
             words.append(f"Of the study of speech these parts were not run: {', '.join(left)}.")
     words += [absent(s, notebook) for notebook, there in (("05", report.steps), ("06", report.heard)) if not there]

@@ -1,7 +1,7 @@
 """From run records to results: every number of the report as samples that name the run they come from."""
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -33,6 +33,7 @@ class Report:
     lengths: Record | None = None
     codec: Record | None = None             # the codec's speed
     codec_quality: Record | None = None
+    obstacle: Record | None = None          # why there is no study of speech
     alignment: Record | None = None         # how an own corpus got its times
     recogniser: Record | None = None        # what heard the study of speech
     bounds: Record | None = None            # its ceiling and its floor
@@ -44,6 +45,7 @@ class Report:
     steps_speech: Record | None = None      # headline timings at its size
     bench: Record | None = None             # of this code on this machine, where it was run
     listeners: Record | None = None         # what they answered in blind tests
+    again: dict[str, Record] = field(default_factory=dict)              # steps, lengths, ... measured on another day
 
     def regimes(self) -> list[tuple[str, str, list[Record]]]:
         return [(core, regime, runs) for regime, group in (("causal", self.causal), ("as_reported", self.reported))
@@ -71,10 +73,14 @@ def read(study: Study, *needed: str, name: str | None = None) -> Report:
             report.heard |= {run.result["train"]: run for run in runs}
         elif kind in ("speech", "said"):
             getattr(report, kind).setdefault(part.split("/")[0], []).extend(runs)
+        elif kind == "again":
+            report.again[part] = runs[0]
         elif kind in ("drawn", "longer", "influence"):
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])
+    for _, _, runs in report.regimes()[:1]:         # a corpus may have fewer clips to memorise than are asked for
+        report.study = replace(study, clips=runs[0].identity["config"]["clips"])
     absent = [NEEDS[name] for name in needed if not NEEDS[name][0](report)]
     if absent:
         notebooks = [notebook for _, _, makers in absent for notebook in makers]

@@ -11,8 +11,8 @@ from ..config import CONDITIONING, EMBEDDED, PRIMARY, RECIPES, SPREAD, WIDTHS, M
 from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
-from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, tabled, typical
-from .figures import colour
+from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, sized, tabled, typical
+from .figures import colour, label_lines
 from .prose import device, implementations
 from .results import Report, medians, step_samples
 
@@ -22,7 +22,7 @@ DEAF = 0.3          # phoneme error of a recogniser on what the codec leaves of 
 
 def error(rows: pd.DataFrame) -> float:
     """Phoneme errors per phoneme over all sentences; nan where there is none."""
-    return rows.errors.sum() / rows.phonemes.sum() if len(rows) else np.nan
+    return float(rows.errors.sum() / rows.phonemes.sum()) if len(rows) else np.nan
 
 
 def runs(report: Report) -> pd.DataFrame:
@@ -81,8 +81,8 @@ def long_texts(report: Report) -> pd.DataFrame:
 
 
 def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
-    """Core, seed and record of what each seed of the headline said of long texts."""
-    seeds = {run.name: run.identity["config"]["seed"] for run in report.speech.get("headline", [])}
+    """Core, seed and record of what each seed of the headline, and of attention without positions, said of long texts."""
+    seeds = {run.name: run.identity["config"]["seed"] for part in ("headline", "positions") for run in report.speech.get(part, [])}
     return [(run.result["core"], seeds[run.result["train"]], run) for run in report.longer if run.result["train"] in seeds]
 
 
@@ -191,13 +191,13 @@ def gate_words(report: Report) -> str:
     for metric in HEADLINE:
         mine, noun = [c for c in found if c.metric == metric and c.tested], METRICS[metric].noun
         if short := [c.a for c in mine if c.winner != c.a]:
-            words.append(f"In {noun} {', '.join(short)} not shown to be better than the control, pointwise: there the task says "
+            words.append(f"In {noun} {', '.join(short)} not shown to be better than the control: there the task says "
                          "nothing about cores.")
         elif mine:
             least = min(mine, key=lambda c: c.interval.mean)
-            words.append(f"In {noun} each of {', '.join(c.a for c in mine)} is better than the control, pointwise; the least is "
+            words.append(f"In {noun} each of {', '.join(c.a for c in mine)} is better than the control; the least is "
                          f"{least.a}: {brief(least)}.")
-    return " ".join(words) or "Not tested: that needs a core and the control, pointwise, with more than one seed each."
+    return " ".join(words) or "Not tested: that needs a core and the control with more than one seed each."
 
 
 def simulated(report: Report, studies: int = 100) -> list[str]:
@@ -293,7 +293,8 @@ def at_the_edge(report: Report) -> list[str]:
     """The cores whose chosen learning rate is the least or the greatest of those tried, in words."""
     table = rates_table(report)
     tried = sorted((c for c in table.columns if c not in ("core", "size", "chosen")), key=float)
-    edge = [f"{row.core} ({row.size})" for row in table.itertuples(index=False) if row.chosen in (tried[0], tried[-1])]
+    edge = [sized(f"{named(row.core)} at size {row.size}") for row in table.itertuples(index=False)
+            if row.chosen in (tried[0], tried[-1])]
     edge = edge if len(tried) > 1 else []
     return [f"The learning rate chosen for {', '.join(edge)} is at the edge of those tried ({tried[0]} to {tried[-1]}): a better "
             "one may lie beyond."] if edge else []
@@ -310,20 +311,21 @@ def runs_table(report: Report) -> pd.DataFrame:
 
 
 def curves(report: Report) -> Figure:
-    """Validation loss against frames seen and against processor time: a line a run."""
-    figure, (against_frames, against_time) = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    """Validation loss against steps, frames seen and processor time: a line a run."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)
     labelled = set()
     for run in report.speech["headline"] + report.speech.get("time", []):
         core, points = run.identity["config"]["model"]["core"], run.result["validation"]
         steps = np.array([p["step"] for p in points])
         frames, seconds = (np.cumsum(run.result[key])[steps - 1] for key in ("frames", "cpu_seconds"))
-        for axis, x in ((against_frames, frames / 1e6), (against_time, seconds / 60)):
+        for axis, x in zip(axes, (steps, frames / 1e6, seconds / 60)):
             axis.plot(x, [p["loss"] for p in points], color=colour(core), alpha=0.7, linewidth=1.5,
                       label=None if (axis, core) in labelled else named(core))
             labelled.add((axis, core))
-    against_frames.set(xlabel="million frames seen", ylabel="validation loss (nats per token)")
-    against_time.set(xlabel="processor minutes of one thread")
-    against_time.legend()
+    for axis, label in zip(axes, ("training steps", "million frames seen", "processor minutes of one thread")):
+        axis.set(xlabel=label)
+    axes[0].set(ylabel="validation loss (nats per token)")
+    label_lines(axes[-1])
     return figure
 
 
@@ -356,12 +358,12 @@ def strength_answer(report: Report) -> list[str]:
     if min(means.shape) < 2:
         return []
     told = [f"{c} {row.min():.1f} to {row.max():.1f} %" for c, row in means.iterrows()]
-    between, least, most, fewer = strength_spread(means)
+    (between, least, most, fewer), seeds = strength_spread(means), shown.seed.nunique()
     control = 100 * shown[(shown.core == "pointwise") & (shown.conditioning == least)].error.mean()
-    alone = f", and the control, pointwise, which mixes no frames, is at {control:.1f} %" if np.isfinite(control) else ""
+    alone = f", and the control, which mixes no frames, is at {control:.1f} %" if np.isfinite(control) else ""
     return [f"How much does it matter what a frame is told of the text? Phoneme error with given durations, from the best core to "
-            f"the worst: {', '.join(told)} ({shown.steps.max():,} steps, {shown.seed.nunique()} seeds). Told the same, cores are at "
-            f"most {between:.1f} points apart; told {least} in place of {most}, each has {fewer.min():.0f} to {fewer.max():.0f} "
+            f"the worst: {', '.join(told)} ({shown.steps.max():,} steps, {seeds} seed{'s' * (seeds > 1)}). Told the same, cores are "
+            f"at most {between:.1f} points apart; told {least} in place of {most}, each has {fewer.min():.0f} to {fewer.max():.0f} "
             f"points fewer errors{alone}."]
 
 
@@ -379,7 +381,7 @@ def against_strength(report: Report) -> Figure:
         axis.set_xticks(range(len(present)), present)
         axis.set(xlabel="what a frame is told of the text, from least to most", title=f"{durations} durations")
     axes[0].set(ylabel="phonemes wrong on test sentences (%)", ylim=(0, None))
-    axes[0].legend(fontsize=8)
+    label_lines(axes[-1])
     return figure
 
 
@@ -413,8 +415,9 @@ def cost_and_quality(report: Report) -> Figure:
 
 
 WAYS = {"carried": "on one state through the whole text", "window": "so too, attention reading no more frames than in training",
-        "restarted": "each sentence by itself, as the speaker does"}
-LINES = {"carried": "-", "window": "--", "restarted": ":"}
+        "restarted": "each sentence by itself, as the speaker does",
+        "without positions": "on one state, attention trained without rotary positions"}
+LINES = {"carried": "-", "window": "--", "restarted": ":", "without positions": "-."}
 
 
 def long_notes(report: Report) -> list[str]:
@@ -440,12 +443,12 @@ def against_seconds(report: Report) -> Figure:
     table, (figure, axis) = long_texts(report), plt.subplots(figsize=(8, 4.4))
     for (core, way), rows in table.groupby(["core", "way"], sort=False):
         axis.plot(rows.seconds, 100 * rows.error, ".", color=colour(core))
-        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=f"{named(core)} ({way})")
+        axis.plot(100 * rows.groupby("seconds").error.mean(), LINES[way], color=colour(core), label=named(f"{core} ({way})"))
     axis.plot(100 * table.groupby("seconds").ceiling.mean(), "k-.", linewidth=1, label="after the codec")
     axis.axvspan(0, 4, color="grey", alpha=0.2, zorder=0)
     axis.set(xlabel="length of the text (seconds); training heard the shaded", ylabel="phonemes wrong (%)", ylim=(0, None),
              xlim=(0, None))
-    axis.legend(fontsize=8)
+    label_lines(axis)
     return figure
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 from ..config import ModelConfig
 from ..data.corpus import SPLITS
 from ..metrics.cost import parameters
-from ..metrics.stats import Interval, finite_interval
 from ..models.codec_lm import CodecLM
 from ..records import Record, figures_root
 from .claims import Judgement
@@ -57,34 +56,34 @@ def training_runs(report: Report) -> pd.DataFrame:
 
 
 def step_times(run: Record) -> pd.DataFrame:
-    """A column a core: parameters, then the median of the processes' medians and their t interval in ms."""
+    """A column a core: parameters, then the median of the processes' medians, and the least and the most of them in ms."""
     rows = [{"quantity": label} | {core: f"{count:,}" for core, count in run.result[key].items()}
             for label, key in (("parameters", "parameters"), ("of them in the core", "core_parameters"))]
     for part in TIMES:
         row = {"quantity": part.removesuffix("_ms").replace("_", " ") + ", ms"}
         for core in run.result["parameters"]:
             values = medians(run, core, part)
-            i = finite_interval(values)
-            row[core] = f"{median(values):.2f} {_span(i)}" if i else "not measured"
+            row[core] = _times(values)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _span(i: Interval) -> str:
-    """The interval over processes in brackets."""
-    return f"({i.low:.2f} to {i.high:.2f})" if i.n > 1 else "(one process)"
+def _times(values: list[float]) -> str:
+    """The median over processes, in brackets the least and the most."""
+    if not values or not np.isfinite(values).all():
+        return "not measured"
+    return f"{median(values):.2f} " + (f"({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else "(one process)")
 
 
 def lengths(run: Record) -> pd.DataFrame:
-    """Milliseconds at each length, and the exponent fitted over the greatest lengths in each process: the mean of the
-    processes and its t interval."""
+    """Milliseconds at each length, and the exponent fitted over the greatest lengths in each process: median, least and most."""
     rows, (cores, frames) = [], swept(run)
     for part, name in (("step_ms", "training step"), ("decode_ms", "decoding of one frame")):
         for core in cores:
-            at, i = curve(run, core, part), finite_interval(exponents(run, core, part))
+            at = curve(run, core, part)
             rows.append({"core": core, "milliseconds": name,
                          **{f"{n} frames": f"{median(at[n]):.1f}" if n in at else "not measured" for n in frames},
-                         "exponent": f"{i.mean:.2f} {_span(i)}" if i else "not measured"})
+                         "exponent": _times(exponents(run, core, part))})
     return pd.DataFrame(rows)
 
 

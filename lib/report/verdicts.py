@@ -2,9 +2,10 @@
 the same number of parameters."""
 from dataclasses import replace
 
+from ..data.text import language_of
 from ..records import Record
 from . import speech
-from .claims import METRICS, Judgement, judge, load_claims
+from .claims import METRICS, Claim, Judgement, judge, load_claims
 from .prose import device, scope
 from .results import Report, equal_results, results, swept
 
@@ -25,13 +26,22 @@ def judgements(report: Report) -> list[Judgement]:
     if matched := report.steps_matched or report.memory_lengths:
         there = scopes | dict.fromkeys(METRICS.keys() - set(SWEPT), _matched_scope(matched, f"{study.frames}"))
     judged = []
-    for claim in load_claims():
+    for claim in (_told(claim, report) for claim in load_claims()):
         one = judge(claim, samples, scopes.get(claim.metric, ""), study.trial)
         if claim.metric and METRICS[claim.metric].cost:
             again = judge(replace(claim, why=""), equal, there[claim.metric], study.trial)
             one = replace(one, equal=again, runs=tuple(dict.fromkeys(one.runs + again.runs)))
         judged.append(one)
     return judged
+
+
+def _told(claim: Claim, report: Report) -> Claim:
+    """The claim, or one that nothing can judge where it is about Polish text and the corpus is in another language."""
+    language = report.corpus.result["language"] if report.corpus else "pl"
+    if not claim.polish or language_of(language) == "pl":
+        return claim
+    spoken = f"in language {language}" if language else "in a language that is not named"
+    return replace(claim, kind="none", metric="", why=f"It is about Polish text, and this corpus is {spoken}.")
 
 
 def _matched_scope(run: Record, frames: str) -> str:

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from ..config import SpeechConfig, restored
 from ..models.cores import CORES
 from .claims import named
-from .figures import colour
+from .figures import colour, label_lines
 from .results import Report
 from .speech import runs
 
+SPEAKS = 50         # phonemes wrong, %: with fewer a model is said to speak
 LOSS, ERROR = "validation loss (nats per token)", "phonemes wrong, predicted durations (%)"
 
 
@@ -45,7 +46,7 @@ def against_budget(report: Report) -> Figure:
             axis.plot(scale * means[column], means.loss, "-", color=colour(core), label=named(core))
         axis.set(xlabel=label, xscale="log")
     axes[0].set(ylabel=LOSS)
-    axes[0].legend(fontsize=8)
+    label_lines(axes[-1])
     return figure
 
 
@@ -78,7 +79,7 @@ def _loss_and_error(table: pd.DataFrame, x: str, label: str) -> Figure:
                 axis.annotate(_variant(row), (getattr(row, x), scale * getattr(row, column)), fontsize=7, xytext=(4, 4),
                               textcoords="offset points")
         axis.set(xlabel=label, ylabel=name)
-    axes[0].legend(fontsize=8)
+    label_lines(axes[-1])
     return figure
 
 
@@ -100,6 +101,18 @@ def encoders(report: Report) -> pd.DataFrame:
     return pd.DataFrame([{"core": row.core, "text encoder": row.encoder, "validation loss": f"{row.loss:.3f}",
                           "phoneme error": f"{100 * row.error:.1f} %", "run": row.run}
                          for row in rows(report, "encoder").itertuples()])
+
+
+def prefix_words(report: Report) -> str:
+    """Whether cores speak with the text before the audio, in a sentence; "" where that was not tried for long."""
+    tried = rows(report, "prefix")
+    if tried.empty:
+        return ""
+    spoke = {named(core): 100 * mine.error.mean() for core, mine in tried.groupby("core", sort=False)}
+    told = ", ".join(f"{core} {wrong:.0f} %" for core, wrong in spoke.items())
+    able = sum(wrong < SPEAKS for wrong in spoke.values())
+    return (f" With the text before the audio alone, after {tried.steps.max():,} steps, {able} of {len(spoke)} cores speak, with "
+            f"fewer than {SPEAKS} % of the phonemes wrong: {told}.")
 
 
 def prefixed(report: Report) -> pd.DataFrame:

@@ -45,7 +45,7 @@ class Speaker:
 
     @property
     def language(self) -> str:
-        return {"pl": "Polish"}.get(self.model.config.language, self.model.config.language)
+        return _in_words(self.model.config.language)
 
     @cached_property
     def digest(self) -> str:
@@ -212,6 +212,19 @@ def write_checkpoint(path: Path, run: records.Record, durations: records.Record)
     about = {"config": run.identity["config"], "voice": run.identity["voice"], "codec": run.identity["codec_name"],
              "codec_digest": run.identity["codec"], "run": run.name}
     return write_atomic(path, save(tensors, {"about": json.dumps(about)}))
+
+
+def language_of(path: Path) -> str:
+    """The language of a checkpoint, "" where it cannot be read: `read_checkpoint` says why."""
+    try:
+        with safe_open(path, "pt") as file:
+            return _in_words(json.loads(file.metadata()["about"])["config"]["model"]["language"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return ""
+
+
+def _in_words(language: str) -> str:
+    return {"pl": "Polish"}.get(language, language)
 
 
 def read_checkpoint(path: Path) -> Speaker:

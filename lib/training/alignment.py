@@ -203,20 +203,23 @@ def against_strangers(model: Aligner, examples: list[Example], times: np.ndarray
 
 @cache
 def behaviour() -> list[str]:
-    """What the first steps on two made-up clips come to, and how one is cut."""
+    """What the first steps on two made-up clips come to, how one is cut, and what words a sentence is taken for."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = Aligner(2, 4).double().eval()
         examples = [(torch.randint(1024, (2, n)), np.arange(n // 3) % 4, np.arange(n // 3) % 4 == 0) for n in (12, 15)]
     steps = first_steps(model, _optimiser(model), lambda: forward_sum(model, examples, 0.5)[0], 1.0)
-    return [*steps, *records.stable(prior(5, 3)[2].tolist()), *map(str, cut(model, examples)[0][0])]
+    said = sentences_of("Raz, dwa. - Trzy!")
+    words = untimed(words_of(list(zip(said, synthesise(Utterance(sentence, "pl") for sentence in said)))))
+    return [*steps, *records.stable(prior(5, 3)[2].tolist()), *map(str, cut(model, examples)[0][0]), *map(str, words)]
 
 
 def aligned(corpus: OwnCorpus) -> records.Record:
-    """The record of a corpus with the time of every phoneme: found, or learned. Its phrases are those of `phrases_of`; the
-    others are listed beside them, each with the reason."""
+    """The record of a corpus with the time of every phoneme: found, where clips, texts and splits are the same, or learned. Its
+    phrases are those of `phrases_of`; the others are listed beside them, each with the reason."""
     voice = voice_of(corpus.language)
-    what = {"corpus": corpus.record.key, "made_with": corpus.made_with, "voice": voice, "behaviour": behaviour(),
+    clips = [[row[name] for name in ("id", "spoken", "split", "file", "frames", "sha256")] for row in _rows(corpus)]
+    what = {"clips": records.digest(clips), "made_with": corpus.made_with, "voice": voice, "behaviour": behaviour(),
             "settings": [STEPS, FRAMES, LEARNING_RATE, PRIOR, ROUNDS, WINDOW, LONGEST_SECONDS, APART]}
     return finished("alignment", what, lambda path: _align(corpus, voice, path))
 
@@ -229,29 +232,34 @@ def _align(corpus: OwnCorpus, voice: str, path: Path) -> tuple[dict, dict[str, b
     cuts, times = cut(model, examples)
     fits = np.array([fit_of(model, codes, states, frames) for (codes, states, _), frames in zip(examples, cuts)])
     own, strangers = np.median(fits), np.median(against_strangers(model, examples, times) or [-np.inf])
-    least = own + APART * (strangers - own)
+    with np.errstate(invalid="ignore"):             # where the texts of most are too long for their clips
+        least = own + APART * (strangers - own)
     kept = []
     for p, frames, score in zip(found, cuts, fits):
-        if score < least:
+        if score == -np.inf or score < least:
             aside.append([p.id, p.file, "its text does not fit: " + ("too many phonemes for its length" if score == -np.inf else
                                                                      f"{score:.1f}, where {least:.1f} is the least")])
         else:
             kept.append(replace(p, groups=timed(p.groups, frames)))
-    _refuse_none([p for p in kept if p.split == "train"], aside, corpus)
+    codes = np.concatenate([found[0].codes[:, :0], *(p.codes for p in kept)], 1)
     rows = [[p.id, p.text, p.split, p.file, [[g.characters, g.phonemes] for g in p.groups]] for p in kept]
     said = np.concatenate([frames[states != 0] for (_, states, _), frames in zip(examples, cuts)])
     return {"voice": voice, "phonemes": names[1:], "clips": len(kept), "frames": sum(p.codes.shape[1] for p in kept),
             "fit": {"own": own, "strangers": strangers, "least": least}, "single_frame": float((said == 1).mean()),
             "set_aside": dict(Counter(reason.split(":")[0] for _, _, reason in aside).most_common()), **history}, {
                 "aligner.safetensors": save(model.state_dict()),
-                "phrases.safetensors": save({"codes": torch.from_numpy(np.concatenate([p.codes for p in kept], 1)),
+                "phrases.safetensors": save({"codes": torch.from_numpy(codes),
                                              "rows": torch.frombuffer(bytearray(json.dumps(rows).encode()), dtype=torch.uint8)}),
                 "set_aside.tsv": "".join("\t".join(row) + "\n" for row in aside).encode()}
 
 
+def _rows(corpus: OwnCorpus) -> list[dict]:
+    return [row for split in ("train", "validation", "test") for row in corpus.rows(split)]
+
+
 def _untimed(corpus: OwnCorpus, voice: str) -> tuple[list[Phrase], list[list[str]]]:
     """The clips of a corpus as phrases without times, and why others are none: id, file and reason."""
-    rows = [row for split in ("train", "validation", "test") for row in corpus.rows(split)]
+    rows = _rows(corpus)
     said = [sentences_of(row["spoken"]) or [row["spoken"]] for row in rows]
     speeches = synthesise(Utterance(sentence, voice) for sentences in said for sentence in sentences)
     bar, found, aside = progress_bar(len(rows), "phonemes and codes", unit="clip"), [], []
@@ -266,7 +274,8 @@ def _untimed(corpus: OwnCorpus, voice: str) -> tuple[list[Phrase], list[list[str
         except ValueError as error:
             aside.append([row["id"], row["file"], str(error)])
     bar.close()
-    _refuse_none(found, aside, corpus)
+    if not found:
+        raise ValueError(f"no clip of corpus {corpus.record.result['name']} can be aligned: {aside[0][2] if aside else 'it has none'}")
     return found, aside
 
 
@@ -290,11 +299,6 @@ def words_of(spoken: list[tuple[str, Speech]]) -> tuple[Group, ...]:
             out[-1] = Group(f"{out[-1].characters} ", out[-1].phonemes)
         out += groups
     return tuple(out)
-
-
-def _refuse_none(left: list[Phrase], aside: list[list[str]], corpus: OwnCorpus) -> None:
-    if not left:
-        raise ValueError(f"no clip of corpus {corpus.record.result['name']} can be aligned: {aside[0][2] if aside else 'it has none'}")
 
 
 def phrases_of(record: records.Record) -> list[Phrase]:

@@ -80,7 +80,9 @@ def train(config: TrainConfig, tokens: list[Tokens], held_out: list[Tokens]) -> 
 
 
 def train_all(configs: list[TrainConfig], tokens: list[Tokens], held_out: list[Tokens]) -> list[records.Record]:
-    """The finished runs of all configurations; what is missing is trained side by side, a run a thread."""
+    """The finished runs of all configurations, on as many clips as there are; what is missing is trained side by side, a run a
+    thread."""
+    configs = [replace(c, clips=len(tokens)) for c in configs]
     missing = [c for c in configs if not records.find("train", identity(c, tokens, held_out))]
     side_by_side([(train, c, tokens, held_out) for c in missing], "memorising")
     return [train(c, tokens, held_out) for c in configs]

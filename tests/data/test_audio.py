@@ -68,6 +68,8 @@ def test_a_file_that_was_cut_off_is_noticed(ending, part, tmp_path):
                                             (b"RIFF" + bytes(60), "cannot be decoded"), (b"OggS" + bytes(60), "cannot be")])
 def test_what_is_no_sound(content, words, tmp_path):
     (tmp_path / "a.wav").write_bytes(content)
+    assert not content or refused(tmp_path / "a.wav") == (      # and none of what the library says of chunks and headers
+        "cannot be decoded: it is cut off or damaged, or not the WAV, AIFF, FLAC, OGG or MP3 that it should be; export it again")
     assert words in refused(tmp_path / "a.wav")
 
 
@@ -249,8 +251,9 @@ def test_a_flac_that_does_not_say_how_long_it_is(tmp_path):
     np.testing.assert_allclose(read_audio(tmp_path / "a.flac"), noise, atol=1e-4)
     (tmp_path / "a.flac").write_bytes(content[:len(content) // 2])
     assert "cut off" in refused(tmp_path / "a.flac")
-    (tmp_path / "a.flac").write_bytes(streamed_flac(np.tile(tone(1, 24_000), 31)))
-    assert "too long (over 30 s)" in refused(tmp_path / "a.flac")
+    for seconds, words in ((31, "too long (31.00 s)"), (61, "too long (over 60 s)")):
+        (tmp_path / "a.flac").write_bytes(streamed_flac(np.tile(tone(1, 24_000), seconds)))
+        assert words in refused(tmp_path / "a.flac")
     (tmp_path / "a.flac").write_bytes(streamed_flac(tone(0.2, 24_000)))
     assert "too short (0.20 s)" in refused(tmp_path / "a.flac")
 
@@ -311,6 +314,24 @@ def test_a_pause_and_quiet_words_stay(tmp_path):
     audio += 1e-4 * np.random.default_rng(0).normal(size=len(audio))    # 26 dB quieter, 26 dB over the noise
     soundfile.write(tmp_path / "a.wav", audio, SAMPLE_RATE, subtype="FLOAT")
     assert len(read_audio(tmp_path / "a.wav")) == len(audio)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+def test_a_clip_is_as_long_as_it_is_without_its_silence(ending, tmp_path):
+    for silence, said, words in ((29, 1.5, ""), (25, 31, "too long (31."), (58, 2.5, "too long (60.")):
+        sound = np.concatenate([np.zeros(silence * SAMPLE_RATE), speech(said)])
+        (tmp_path / "a").write_bytes(encoded(ending, sound.astype(np.float32), SAMPLE_RATE))
+        if words:
+            assert words in refused(tmp_path / "a")
+        else:
+            assert len(read_audio(tmp_path / "a")) / SAMPLE_RATE == pytest.approx(1.7, abs=0.15)
+
+
+def test_no_more_than_a_minute_is_read(tmp_path, monkeypatch):
+    asked, real = [], soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, frames, **how: (asked.append(frames), real(self, frames, **how))[1])
+    (tmp_path / "a.flac").write_bytes(streamed_flac(np.tile(tone(1, 24_000), 70)))
+    assert "too long" in refused(tmp_path / "a.flac") and asked == [60 * 24_000 + 1]
 
 
 def test_clips_that_are_nothing_but_silence_once_it_is_left_out(tmp_path):

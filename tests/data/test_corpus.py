@@ -101,7 +101,23 @@ def test_training_clips_alone_are_split(spoken, tmp_path):
     make_audiofolder(tmp_path / "mine", spoken, splits=("train",))
     splits = everything(own(tmp_path / "mine"))
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 6, "validation": 3, "test": 3}
-    assert own(tmp_path / "mine").record.result["text_column"] == "text"
+    assert own(tmp_path / "mine").record.result["text_column"] == "text of file_name, text, speaker_id"
+
+
+@pytest.mark.parametrize("kept, expected", [
+    (("train", "dev"), {"train": 7, "validation": 2, "test": 3}),      # validation stays, and of ten to train on some are a test
+    (("dev", "test"), {"train": 6, "validation": 3, "test": 3}),       # split as if the corpus had no splits
+    (("train", "test"), {"train": 8, "test": 4})])
+def test_own_splits_are_to_train_on_and_to_test(kept, expected, spoken, tmp_path):
+    splits = {"train": 8, "dev": 2, "test": 4} if "train" in kept else {"dev": 6, "test": 6}
+    make_audiofolder(tmp_path / "mine", spoken, splits=sum(((split,) * splits[split] for split in kept), ())[:12])
+    corpus = own(tmp_path / "mine")
+    assert {split: counts["clips"] for split, counts in corpus.record.result["splits"].items()} == expected
+    named = {split: {id for id in ids(corpus) if id.startswith(split.replace("dev", "validation"))} for split in kept}
+    if kept == ("train", "dev"):
+        assert {row["id"] for row in corpus.rows("validation")} == named["dev"] and len(corpus.unseen(1)) == 1
+    if kept == ("train", "test"):
+        assert {row["id"] for row in corpus.rows("test")} == named["test"]
 
 
 def test_the_record_says_what_the_clips_are_like(spoken, tmp_path):
@@ -184,10 +200,46 @@ def test_a_corpus_that_no_study_can_use_is_refused_in_one_line(clips, words, tmp
     assert not list(records.runs_root().glob("corpus/*/record.json"))
 
 
-def test_more_clips_than_there_are(spoken, tmp_path):
+def test_of_more_clips_than_there_are_all_are_memorised(spoken, tmp_path):
     make_ljspeech(tmp_path / "mine", spoken[:4])
-    with pytest.raises(ValueError, match="3 clips of split train asked for: corpus mine has 2; ask for fewer"):
-        own(tmp_path / "mine").memorised(3)
+    assert len(own(tmp_path / "mine").memorised(3)) == 2 and len(own(tmp_path / "mine").unseen(3)) == 1
+
+
+@pytest.mark.parametrize("kind", ["sound", "codes"])
+def test_no_clip_is_cut_against_its_text(kind, tmp_path, monkeypatch):
+    """Those of more than 4 seconds are neither memorised nor said, however few the others are, and no more of them is read."""
+    clips = [(f"c{i}", text, 4.0 if i in (3, 7) else 4.1) for i, text in enumerate(TEXTS)]
+    if kind == "codes":
+        make_tokens(tmp_path / "mine", [(id, text, np.zeros((8, round(50 * s)), int)) for id, text, s in clips], "mine", frame_rate=50)
+    else:
+        make_ljspeech(tmp_path / "mine", [(id, text, noise(s, int(id[1:]))) for id, text, s in clips])
+    monkeypatch.setattr(preparation, "_split", all_but(("c3",), ("c5", "c7")))
+    corpus, read = own(tmp_path / "mine"), []
+    monkeypatch.setattr(type(corpus), "codes" if kind == "codes" else "audio", lambda self, what, real=getattr(
+        type(corpus), "codes" if kind == "codes" else "audio"): (read.append(what), real(self, what))[1])
+    assert [clip.id for clip in corpus.memorised(3)] == ["c3"] and [clip.id for clip in corpus.unseen(3)] == ["c7"]
+    assert len(read) == 4                                               # the first of the longer ones tells that no other is short
+    lengths = [len(clip.audio) / 24_000 if kind == "sound" else clip.codes.shape[1] / 50 for clip in corpus.memorised(1)]
+    assert lengths == pytest.approx([4.0], abs=0.01)
+
+
+def test_a_corpus_of_longer_clips_alone_has_none_to_memorise(tmp_path):
+    make_tokens(tmp_path / "mine", [(f"c{i}", text, np.zeros((8, 301), int)) for i, text in enumerate(TEXTS)], "mine")
+    corpus = own(tmp_path / "mine")
+    with pytest.raises(ValueError, match="^corpus mine has no clip of at most 4 s to memorise .split train.: cut some of its clips, "
+                                         "and their text with them, at their pauses$"):
+        corpus.memorised(3)
+    assert corpus.unseen(3) == [] and len(list(corpus.clips("train"))) == 6
+
+
+def all_but(train: tuple[str, ...], test: tuple[str, ...]):
+    """A split of the clips with these ids and of the others, which are to train on as well."""
+    def split(layout, hold_out, usable, listed):
+        rows = [json.loads(line) for line in usable.read_text().splitlines()]
+        out = [{**row, "split": "test" if row["id"] in test else "train"} for row in rows]
+        listed.write_text("".join(json.dumps(row) + "\n" for row in out))
+        return {"train": {"clips": len(rows) - len(test), "frames": 1}, "test": {"clips": len(test), "frames": 1}}
+    return split
 
 
 @pytest.fixture

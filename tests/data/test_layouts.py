@@ -83,7 +83,7 @@ def test_multilingual_librispeech(tmp_path):
 def test_mailabs_at_any_level_of_the_tree(at, language, tmp_path):
     make_mailabs(tmp_path / "pl_PL", CLIPS + [("101_3_7", "other book", AUDIO)])
     layout = recognise(tmp_path / "pl_PL" / at)
-    assert (layout.kind, layout.language, layout.text_column) == ("M-AILABS", language, "column 3")
+    assert (layout.kind, layout.language, layout.text_column) == ("M-AILABS", language, "column 3") and layout.columns == "3"
     good, bad = read(tmp_path / "pl_PL" / at)
     prefix = "by_book/male/101/book2/"[len(at) + 1 if at else 0:]
     assert not bad and Entry("101_2_1", "text b", f"{prefix}wavs/101_2_1.wav", "", "101") in good
@@ -214,6 +214,9 @@ ROWS = [("a1", "In 1990 Dr. Smith paid 5 pounds", "In nineteen ninety Doctor Smi
         ("a6", "They came at 7", "They came at seven")]
 NAMES, TIMES = ("anna", "jan", "anna", "jan", "anna", "jan"), ("1.52", "2.04", "1.9", "0.88", "3", "2.71")
 TWO_WORDS = ("Anna Nowak", "Jan Lis", "Anna Nowak", "Jan Lis", "Anna Nowak", "Jan Lis")
+THREE_WORDS = tuple(f"{first} {name} Nowak" for first, name in zip(("Maria", "Jan") * 3, ("Anna", "Karol") * 3))
+MANY = tuple(f"{name} Anna Nowak" for name in ("Ewa", "Ola", "Iga", "Zoe", "Lea", "Kim"))
+PROMPTS = ("Please call Stella and ask her to come", "Six spoons of fresh snow peas") * 3
 PHONEMES = ("ɪn naɪntiːn", "ɪt wɒz", "nʌθɪŋ ət", "hiː riːd", "reɪn ɒn", "ðeɪ keɪm")
 TRANSLATED = ("W 1990 r. doktor zapłacił", "Była dwunasta", "Zupełnie nic", "Czytał listy", "Deszcz na dachach", "Przyszli")
 IDEOGRAMS, WRITTEN_OUT = [["他有3本书", "今天是5月", "下雨了吗", "他来了2次", "我看见她", "没有人知道"],
@@ -227,6 +230,11 @@ IDEOGRAMS, WRITTEN_OUT = [["他有3本书", "今天是5月", "下雨了吗", "�
     ((NAMES, "{text}", "{written}"), 3), (("{text}", "{written}", NAMES), 2), (("{text}", TIMES, NAMES), 1),
     ((tuple(f"{i}.wav" for i in range(6)), "{text}"), 2), (("5", "six", "seven", "six", "five", "5"), 1),
     (("{text}", tuple(text for _, _, text in ROWS[::-1])), 1), ((IDEOGRAMS, WRITTEN_OUT), 2), ((IDEOGRAMS, NAMES), 1),
+    ((THREE_WORDS, "{text}"), 2), ((THREE_WORDS, NAMES, TIMES, "{text}"), 4), ((THREE_WORDS, "{text}", "{written}"), 3),
+    ((PROMPTS, MANY), 1), ((PROMPTS, NAMES), 1), ((PROMPTS, tuple(f"take {'abcdef'[i]}" for i in range(6))), 1),
+    ((tuple(f"clip {'abcdef'[i]}.m4a" for i in range(6)), "{text}"), 2), ((tuple(f"take{'abcdef'[i]}.MOV" for i in range(6)), "{text}"), 2),
+    ((("a.wav", "b.mkv", "c.mp4", "d.flac", "e.npy", ""), "{text}"), 2), ((tuple(f"utterance_{i}" for i in range(6)), "{text}"), 2),
+    ((PROMPTS, tuple(f"speaker-{i}-take" for i in range(6))), 1),
     (((["yes", "no"] * 3), NAMES), 1), ((("25", "7", "3", "18", "1", "4"), ("twenty-five", "seven", "three", "x", "one", "y")), 2)])
 def test_which_column_is_the_text(columns, text, tmp_path):
     if isinstance(columns[0], str) and not columns[0].startswith("{"):
@@ -237,7 +245,8 @@ def test_which_column_is_the_text(columns, text, tmp_path):
     (tmp_path / "metadata.csv").write_text("".join("|".join(row) + "\n" for row in table), encoding="utf-8")
     good, bad = read(tmp_path)
     assert [e.text for e in good] == [row[text] for row in table] and not bad
-    assert recognise(tmp_path).text_column == f"column {text + 1}"
+    layout = recognise(tmp_path)
+    assert (layout.text_column, layout.columns) == (f"column {text + 1}", str(max(len(columns) + 1, text + 1)))
 
 
 def test_lines_of_more_or_fewer_columns_than_the_others(tmp_path):
@@ -263,7 +272,33 @@ def test_a_first_line_that_names_the_columns_is_no_clip(make, name, separator, h
     (tmp_path / name).write_text(head.format(separator) + "\n" + "".join(f"{id}{middle}{separator}{text}\n" for id, text, _ in CLIPS))
     good, bad = read(tmp_path)
     assert [(e.id, e.text) for e in good] == [(id, text) for id, text, _ in CLIPS] and not bad
-    assert recognise(tmp_path).text_column == column
+    assert (recognise(tmp_path).text_column, recognise(tmp_path).columns) == (column, head.format(", ").lower())
+
+
+@pytest.mark.parametrize("make, name, separator", [(make_ljspeech, "metadata.csv", "|"), (make_mls, "transcripts.txt", "\t")])
+@pytest.mark.parametrize("head", ["nazwa{0}tekst", "Datei{0}Sprecher{0}gesprochener Text", "имя файла{0}текст"])
+def test_a_heading_in_other_words_is_called_one(make, name, separator, head, tmp_path):
+    make(tmp_path, CLIPS)
+    middle = f"{separator}anna" if head.count("{0}") == 2 else ""
+    lines = [f"{id}{middle}{separator}{text}\n" for id, text, _ in CLIPS]
+    (tmp_path / name).write_text(head.format(separator) + "\n" + "".join(lines), encoding="utf-8")
+    good, bad = read(tmp_path)
+    assert [(e.id, e.text) for e in good] == [(id, text) for id, text, _ in CLIPS]
+    assert [(b.id, b.reason) for b in bad] == [(f"{name} line 1", "taken for a heading, since no audio has that name: remove the line, or add "
+                                                "the file")]
+    for first in (f"gone_1_2{middle}{separator}one text", f"gone{middle}{separator}She came at five, and left."):
+        (tmp_path / name).write_text(f"{first}\n" + "".join(lines), encoding="utf-8")
+        assert read(tmp_path)[1][0].reason.startswith("no audio for this transcript: add the file")
+    for extra in (lines[0], head.format(separator)):                    # further down it is no heading
+        (tmp_path / name).write_text("".join(lines[1:]) + extra + "\n", encoding="utf-8")
+        assert not any("heading" in b.reason for b in read(tmp_path)[1])
+
+
+def test_a_first_clip_of_bare_words_that_is_there_is_no_heading(tmp_path):
+    make_ljspeech(tmp_path, [("anna", "tekst", AUDIO), ("jan", "drugi", AUDIO)])
+    assert [e.id for e in read(tmp_path)[0]] == ["anna", "jan"]
+    os.rename(tmp_path / "wavs" / "anna.wav", tmp_path / "wavs" / "anna.m4a")
+    assert [b.reason[:14] for b in read(tmp_path)[1]] == ["another format"]
 
 
 @pytest.mark.parametrize("written", ["wavs/{}.wav", "{}.wav", "./wavs/{}.WAV", "wavs/{}", "{}.mp3"])
@@ -372,6 +407,7 @@ class Evil:
     (np.full((8, 5), 70_000), "out of range"), (np.array([[Evil()]], dtype=object), "cannot be read as an array"),
     (b"PK\3\4 cut", "cannot be read as an array"),
     (b"\x93NUMPY\1\0\x04\0{[(\n", "cannot be read as an array"),
+    (b"\x93NUMPY\1\0\x04\0{[(\n", "^cannot be read as an array of numbers: it is cut off or damaged, or holds something else"),
     (b"", "cannot be read as an array"), (b"text", "cannot be read as an array"), (pickle.dumps(Evil()), "cannot be read"),
     ("cut", "cannot be read as an array"), ("archive", r"cannot be read as an array of numbers .no .npy")])
 def test_codes_that_are_none(content, words, tmp_path, monkeypatch):

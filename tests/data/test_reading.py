@@ -52,6 +52,13 @@ def test_a_sentence_is_there_before_the_next_one_comes():
         ("ala ma kota.", 2), ("widzi profesor nowaka!", 4), ("koniec", 5)]
 
 
+def test_a_language_whose_numbers_cannot_be_spelled_out_is_read_as_promptly():
+    read = sentences(iter(["Dia duit! Slán. ", "Tá 3"]), "ga")
+    assert [next(read).text, next(read).text] == ["dia duit!", "slán."]
+    with pytest.raises(ValueError, match="cannot be spelled out"):
+        next(read)
+
+
 def test_what_ends_without_a_mark_is_cut_at_a_space_and_nothing_is_lost():
     words = "kot ala " * 400 + "a" * 2500 + " " + "pies\n" * 300
     cut = said(words)

@@ -4,6 +4,7 @@ import hashlib
 import random
 
 import pytest
+from num2words import CONVERTER_CLASSES
 
 from lib.config import ALPHABET, REPOSITORY
 from lib.data.polish import ABBREVIATIONS, BEFORE_NUMBER, DAYS, ESTATE, INFLECTED, UNITS
@@ -204,7 +205,15 @@ def test_numbers_of_a_language_that_cannot_be_spelled_are_refused(language, word
     ("2 000", "nb", "to tusen"), ("2 000", "nn-NO", "to tusen"), ("2 000", "fi", "kaksituhatta"), ("2 000", "hu", "kétezer"),
     ("1 000", "pt-BR", "mil"), ("2 000", "es", "dos mil"), ("2 000", "lt", "du tūkstančiai"), ("2 000", "kk", "екі мың"),
     ("12 000 osób", "pl_PL", "dwanaście tysięcy osób"),
-    ("5 100", "en", "five one hundred"), ("5 100", "de", "fünf einhundert"),            # no plain space groups there
+    ("5 100", "en", "five one hundred"), ("5 100", "en-GB", "five one hundred"),        # no plain space groups there
+    ("5 100", "de", "fünftausendeinhundert"), ("5 100", "it", "cinquemilacento"), ("5 100", "nl-BE", "vijfduizendhonderd"),
+    ("5 100", "tr", "beşbinyüz"), ("5  100", "de", "fünf einhundert"), ("5 100", "en_ZA", "five thousand, one hundred"),
+    ("1,5", "en-ZA", "one point five"), ("1.5", "en-NZ", "one point five"), ("1,234.5", "es-MX", "mil doscientos treinta y cuatro punto cinco"),
+    ("1 234.5", "es_US", "mil doscientos treinta y cuatro punto cinco"), ("1.234,5", "es-AR", "mil doscientos treinta y cuatro punto cinco"),
+    ("10.50", "de-CH", "zehn komma fünf"), ("1'234.5", "de-LI", "eintausendzweihundertvierunddreißig komma fünf"),
+    ("1'234.5", "it-CH", "milleduecentotrentaquattro virgola cinque"), ("1.234,5", "de-AT", "eintausendzweihundertvierunddreißig komma fünf"),
+    ("1 234,5", "fr-CH", "mille deux cents trente-quatre virgule cinq"), ("1.000", "ar-MA", "ألف"), ("1,000", "ar-EG", "ألف"),
+    ("1,00,000", "en-IN", "one lakh"), ("12,34,567", "te", None), ("1,00,000", "en-US", "one,zero,zero"),
     ("5\u202f100", "en", "five thousand, one hundred"), ("5\u00a0100", "de", "fünftausendeinhundert"),
     ("1’000’000", "de-CH", "eine million"),
     ("2020 100", "fr", "deux mille vingt cent"), ("06 12 34 56 78", "fr", "six douze trente-quatre cinquante-six "
@@ -213,7 +222,34 @@ def test_numbers_of_a_language_that_cannot_be_spelled_are_refused(language, word
     ("10 0000", "fr", "dix zéro"), ("1,000円", "ja", "千 円"),
 ])
 def test_thousands_are_grouped_as_the_language_groups_them(written, language, spoken):
+    spoken = normalise(written.replace(",", ""), language) if spoken is None else spoken
     assert normalise(written, language) == spoken
+
+
+@pytest.mark.parametrize("written, language, spoken", [
+    ("7,05", "it", "sette virgola zero cinque"), ("7,5", "id", "tujuh koma lima"), ("7.5", "cy", "saith pwynt pump"),
+    ("5,00", "de", "fünf"), ("9" * 20, "en-IN", " ".join(["nine"] * 20))])
+def test_what_num2words_fails_at_is_not_lost(written, language, spoken):
+    assert normalise(written, language) == spoken
+
+
+def test_a_number_that_cannot_be_spelled_is_no_crash():
+    with pytest.raises(ValueError, match="^1234 cannot be spelled out in language 'am': write it in words$"):
+        normalise("ab 1234", "am")
+
+
+def test_separators_are_those_of_cldr():
+    """As Babel, which JupyterLab brings, has them."""
+    babel = pytest.importorskip("babel")
+    names = {name.split("_")[0] for name in CONVERTER_CLASSES} - {"pl", "tet", "am"} | {"nb", "nn", "kk"}
+    for tag in babel.localedata.locale_identifiers():
+        language, *region = tag.split("_")
+        if language not in names or len(region) > 1 or any(len(part) == 4 for part in region):
+            continue
+        symbols = babel.Locale.parse(tag).number_symbols["latn"]
+        group, point = symbols["group"], symbols["decimal"]
+        assert normalise(f"1{group}234{point}5", tag) == normalise(f"1234{point}5", tag), tag
+        assert normalise(f"7{point}5", tag).replace(point, " ").split() != normalise("7 5", tag).split(), tag
 
 
 @pytest.mark.parametrize("written, language, spoken", [

@@ -132,6 +132,22 @@ def test_the_timing_of_given_models_says_their_size_and_how_much_they_decoded(mo
     assert run.result["parameters"]["transformer"] == sum(p.numel() for p in CodecLM(SPEECH).parameters())
 
 
+@pytest.mark.parametrize("name, phrases, size, cores", [
+    ("smoke", 0, "matched-3m", ["transformer", "mamba_conv", "mamba"]), ("quick", 600, "matched-1m", ["transformer", "mamba_conv", "mamba"]),
+    ("standard", 9600, "matched-1m", ["transformer", "mamba_conv", "mamba", "interleaved"])])
+def test_cost_with_equal_parameters_is_of_the_models_whose_speech_is_judged(name, phrases, size, cores):
+    models = profile.equal_models(study(name, phrases=phrases), SimpleNamespace(language="pl", alphabet="ab"))
+    assert [model.core for model in models] == cores and {model.size for model in models} == {size}
+    asked = profile.equal_models(study("quick", cores=["mamba_conv_3_5", "mamba2"]), SimpleNamespace(language="pl", alphabet="ab"))
+    assert [model.core for model in asked] == ["mamba2", "transformer", "mamba_conv", "mamba"]         # the first lacks the size
+
+
+def test_times_of_another_day_are_measured_once_more(monkeypatch):
+    monkeypatch.setattr(profile, "in_fresh_process", lambda task, **arguments: {"cores": {}, "sound": None})
+    runs = [profile.profile_steps(study("smoke", again=again), SimpleNamespace(codec=None), [SPEECH]) for again in (None, "tuesday", "tuesday")]
+    assert runs[0].key != runs[1].key == runs[2].key
+
+
 def left_behind() -> dict:
     """What an earlier measurement left in this process: nothing."""
     seen = vars(profile).setdefault("seen", [])

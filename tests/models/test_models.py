@@ -30,6 +30,7 @@ CONFIGS = [
     *(dict(core=core, size="matched-1m", recipe=RECIPE, window=WINDOW)
       for core in ("transformer", "transformer_conv", "interleaved")),
     dict(core="transformer", size="seed", window=WINDOW),
+    dict(core="transformer", size="matched-1m", recipe=RECIPE, rotary=False),
     *(dict(core=core, size="matched-1m", recipe=RECIPE, state=state)
       for core in ("mamba", "mamba_conv", "interleaved") for state in (4, 64)),
     *(dict(core=core, size="matched-1m", recipe=RECIPE, layers=layers)
@@ -519,6 +520,14 @@ def test_weights_from_before_the_feed_forward_had_a_name_are_loaded():
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("rotary", [True, False])
+def test_attention_without_positions_does_not_know_in_which_order_what_came_before_came(rotary):
+    core = build_core("transformer", "matched-1m", causal=True, rotary=rotary).double()
+    x, attention = torch.randn(1, 9, 192).double(), core.layers[0].attention
+    other = torch.cat([x[:, :8].flip(1), x[:, 8:]], 1)
+    assert torch.allclose(attention(x)[:, -1], attention(other)[:, -1]) == (not rotary)
+
+
 def test_a_cache_is_no_larger_than_its_window_and_refuses_what_it_has_no_room_for():
     layer, x = Attention(24, 3, causal=True, rotary=True, window=4), torch.randn(1, 24)
     assert layer.initial_state(1, 1000).cache.shape == (1, 6, 4, 8)
@@ -545,6 +554,8 @@ def test_a_cache_is_no_larger_than_its_window_and_refuses_what_it_has_no_room_fo
     (dict(core="interleaved", size="matched-1m", layers=6), "6 layers of the core interleaved: give 4, 8, 12"),
     (dict(recipe=("rmsnorm",)), "the size seed is as the original report had it: take a matched size for a recipe"),
     (dict(core="mamba", size="matched-1m", window=9), "the core mamba has no attention, so no window"),
+    (dict(core="mamba", size="matched-1m", rotary=False), "the core mamba has no attention, so no positions to leave out"),
+    (dict(rotary=False), "the size seed has the original report's learned positions: take a matched size"),
     (dict(window=0), "a window of 0 frames"),
     (dict(window=9, regime="as_reported"), "a window of 9 frames: .* the regime causal"),
     (dict(core="conv", size="matched-1m", state=64), "the core conv has no state of 64 .*: choose a core with Mamba"),

@@ -1,10 +1,11 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lib.metrics.stats import Interval
-from lib.report.claims import METRICS, Claim, Sample, brief, evaluate, headline, judge, load_claims, typical
+from lib.report.claims import METRICS, Claim, Sample, brief, compare, evaluate, headline, judge, load_claims, typical
 
 CLAIMS = load_claims()
 SCOPE = "made-up numbers"
@@ -89,12 +90,26 @@ def test_a_saving_and_its_reverse():
     saving = claim("saving", says=0.36)
     judgement = judge(saving, two("step_ms", 17.0, 11.0, pair="process"), SCOPE)
     assert judgement.verdict == "reproduced"
-    assert judgement.measured.startswith("35 % less (95 % interval 3")
-    assert judgement.measured.endswith("n = 5 processes): 11 ms against 17 ms")
+    assert judgement.measured == "35 % less (35 to 36 % over 5 processes of one day on one machine): 11 ms against 17 ms"
     assert SCOPE in judgement.explanation and len(judgement.runs) == 10
     reverse = judge(saving, two("step_ms", 11.0, 17.0), SCOPE)
     assert reverse.verdict == "not reproduced" and "the other way" in reverse.explanation
-    assert reverse.measured.startswith("55 % more (95 % interval 5")
+    assert reverse.measured.startswith("55 % more (54 to 55 % over 5 seeds")
+
+
+def test_a_claim_s_interval_is_for_new_sentences_too():
+    """Three seeds that say the same, sentence by sentence: seeds differ in nothing, sentences much."""
+    effect = np.random.default_rng(0).integers(-2, 3, size=30)
+
+    def said(core: str, errors: np.ndarray) -> dict:
+        rows = tuple((f"s{i}", float(e), 10) for i, e in enumerate(errors))
+        return {(core, "phoneme_error_predicted"): [Sample(errors.sum() / 300, f"seed {i}", f"run/{core}-{i}", rows) for i in range(3)]}
+    results = said("transformer", 2 + 0 * effect) | said("mamba_conv", 2 + effect)
+    judged = judge(claim("saving", "phoneme_error_predicted", says=0.0), results, SCOPE)
+    found, = compare(results, [("mamba_conv", "transformer")], ["phoneme_error_predicted"], SCOPE)
+    assert "30 sentences" in judged.measured and judged.verdict == "not reproduced" and "includes 0" in judged.explanation
+    assert judged.measured.partition(":")[0].partition(" ")[2] in found.sentence.replace(" phoneme errors on unseen sentences with "
+                                                                                         "predicted durations than transformer", "")
 
 
 def test_a_saving_needs_half_of_what_is_said_and_separation():
@@ -236,7 +251,7 @@ def test_a_trial_shows_what_was_measured_and_judges_nothing():
         judgement = judge(c, results, SCOPE, trial=True)
         assert judgement.verdict == "not comparable" and judgement.explanation.startswith("A trial of the pipeline.")
     judgement = judge(claim("saving", says=0.36), results, SCOPE, trial=True)
-    assert judgement.measured.startswith("35 % less (95 % interval 3") and len(judgement.runs) == 10
+    assert judgement.measured == "35 % less (35 to 36 % over 5 seeds on one machine): 11 ms against 17 ms" and len(judgement.runs) == 10
     found = headline(results, metrics=["step_ms", "parameters", "peak_mb"], scope=SCOPE, trial=True)
     assert [c.outcome for c in found] == ["no verdict", "counted", "no verdict"]
     assert {(c.tested, c.winner) for c in found} == {(False, None)}

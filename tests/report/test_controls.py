@@ -37,6 +37,7 @@ def box(monkeypatch, tmp_path) -> SimpleNamespace:
         return made.says(text)
 
     monkeypatch.setattr(controls, "read_checkpoint", lambda path: SimpleNamespace(say=say))
+    monkeypatch.setattr(controls, "language_of", lambda path: "Polish")
     row, made.output = controls.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
     made.text, made.core, made.state, made.button = row.children
     return made
@@ -53,6 +54,14 @@ def test_the_button_is_still_and_says_so_until_the_sound_is_there(box, shown, ca
     assert "speaking …" in capsys.readouterr().out
     sound, = shown
     assert "<audio" in sound.data and "kot &lt;b&gt;" in sound.data
+
+
+@pytest.mark.parametrize("language, value, hint", [("Polish", "Dzień dobry, mówi sieć neuronowa.", "a text in Polish"),
+                                                   ("it", "", "a text in it"), ("", "", "a text in its language")])
+def test_the_text_that_stands_in_the_box_is_in_the_language_of_the_cores(language, value, hint, monkeypatch, tmp_path):
+    monkeypatch.setattr(controls, "language_of", lambda path: language)
+    text = controls.text_box({"mamba": tmp_path / "mamba.safetensors"}).children[0].children[0]
+    assert (text.value, text.placeholder) == (value, hint)
 
 
 @pytest.mark.parametrize("error, line", [

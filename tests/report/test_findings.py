@@ -20,13 +20,24 @@ def compared(a: str, b: str, outcome: str, winner: str | None = None) -> Compari
       ("mamba", "mamba_conv", "undecided", None)], "No winner on short sentences (Mamba is better than Transformer), and the "
                                                    "convolution beside Mamba is not shown to help."),
     ([("mamba_conv", "mamba", "equal", None)], "No winner on short sentences, and the convolution beside Mamba makes no difference."),
-    ([("mamba_conv", "mamba", "no verdict", None)], "No verdict on speech, which takes several seeds of each core"),
+    ([("mamba_conv", "mamba", "no verdict", None)], "No verdict on speech: it takes several seeds of each core."),
 ])
 def test_best_is_what_is_better_than_every_other(family, words, monkeypatch):
     monkeypatch.setattr(speech, "comparisons", lambda _: [compared(*one) for one in family])
+    monkeypatch.setattr(speech, "gate", lambda _: [])
     report = Report(SimpleNamespace(trial=False))
     report.said["headline"] = []
     assert findings.headline(report).startswith(words)
+
+
+def test_why_there_is_no_verdict_is_said(monkeypatch):
+    monkeypatch.setattr(speech, "comparisons", lambda _: [])
+    monkeypatch.setattr(speech, "gate", lambda _: [compared("mamba", "pointwise", "undecided")])
+    report = Report(SimpleNamespace(trial=False), obstacle=SimpleNamespace(result={"why": "there are 24 clips."}))
+    assert findings.headline(report) == "No verdict on speech: there are 24 clips."
+    report.speech["headline"] = report.said["headline"] = [SimpleNamespace()]
+    assert findings.headline(report) == ("No verdict on speech: not shown to be better than the control, which mixes no frames, "
+                                         "cores were not compared.")
 
 
 def run(core: str, losses: list[float], seconds: float) -> SimpleNamespace:

@@ -116,6 +116,19 @@ def test_a_study_without_sentences_is_refused(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("study standard holds no sentences to hear: run it first")
 
 
+def test_the_report_of_an_own_corpus_is_named_by_its_folder(tmp_path, workspace, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(listeners, "lines_of", lambda report: (asked.append(report.study), LINES if len(asked) < 2 else [])[1])
+    path = write(tmp_path / "anna.csv", abx(12, 0))
+    monkeypatch.setattr("sys.argv", ["listeners", str(path), "--corpus", str(tmp_path / "my speech")])
+    assert listeners.main() == 0
+    label = config.study("quick", corpus=str(tmp_path / "my speech")).label
+    assert asked[0].label == label and "listeners" in records.noted(label) and not records.noted("quick")
+    command = f"python -m lib.run --study quick --corpus '{tmp_path / 'my speech'}'"
+    assert capsys.readouterr().out.endswith(f"in study {label}: {command} shows it\n")
+    assert listeners.main() == 1 and capsys.readouterr().err == f"study quick holds no sentences to hear: run it first ({command})\n"
+
+
 def test_the_command_enters_files_and_says_what_came_out(tmp_path, workspace, monkeypatch, capsys):
     monkeypatch.setattr(listeners, "lines_of", lambda report: LINES)
     path = write(tmp_path / "anna.csv", abx(12, 0) + mushra(hidden=[50], mamba=[3]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib import config, records
-from lib.config import REPOSITORY
+from lib.config import REPOSITORY, described
 from lib.measuring import bench
 from lib.records import Record
 from lib.report import claims, figures, findings, html, prose, reference, tables, verdicts
@@ -73,6 +73,33 @@ def test_crossovers_of_some_processes_are_not_given_out_as_those_of_all():
         "processes; b is faster at 4,800 frames.")
 
 
+def test_the_cost_says_at_which_size_and_shows_another_day_beside():
+    run = sweep(transformer=lambda n: n * n / 1000, mamba=lambda n: 1.0 * n)
+    run.result["size"] = "matched-1m"
+    memory = Record("profile", "1" * 64, {}, {}, {"size": "matched-1m", "cores": {
+        core: [{"process": 0, "frames": 4800, "train_peak": 1e6, "train_average": 1e6, "decode_peak": 1e6, "state_bytes": state}]
+        for core, state in (("transformer", 29.4e6), ("mamba", 0.16e6))}}, {}, "")
+    other = Record("profile", "2" * 64, {}, run.environment, run.result, {}, "2026-11-27T08:00:00+00:00")
+    report = Report(config.study("standard"), lengths=run, memory_lengths=memory, again={"lengths": other})
+    found = findings.cost(report)
+    assert found.line == ("Mamba, size 1M: keeps 0.16 MB of state after 64 s, the Transformer 29; trains faster beyond 13 s.")
+    assert found.said.startswith("With equal parameters, size 1M, after 64 seconds Mamba keeps 0.16 MB")
+    assert [caption for caption, _ in found.numbers][:2] == ["Milliseconds against length", "The same on 2026-11-27"]
+    plt.close("all")
+
+
+def test_lines_are_named_where_they_end_and_names_keep_apart():
+    figure, axis = plt.subplots()
+    for name, end in (("low", 1.0), ("middle", 1.01), ("high", 9.0)):
+        axis.plot([0, 1, 2], [0, end, np.nan], label=name)
+    axis.plot([0, 1], [5, 5])
+    figures.label_lines(axis)
+    places = {text.get_text(): text.xy[1] for text in axis.texts}
+    assert list(places) == ["low", "middle", "high"]
+    assert places["middle"] - places["low"] > 0.03 and places["high"] == pytest.approx(0.95, abs=0.02)
+    plt.close("all")
+
+
 def test_length_table_holds_every_length():
     frame = tables.lengths(sweep(a=lambda n: float(n), b=lambda n: 2.0 * n))
     assert list(frame.columns) == ["core", "milliseconds", "75 frames", "300 frames", "1200 frames", "4800 frames", "exponent"]
@@ -113,7 +140,7 @@ def timings(sound: dict | None, **first_audio) -> Record:
 def test_first_audio_stands_in_the_table_and_in_words():
     sound = {"codec": "c", "frames": 4, "streams": True, "ms": [[3.0, 3.0, 9.0], [4.0, 4.0, 4.0]]}
     run = timings(sound, a=20, b=30)
-    assert list(tables.step_times(run).iloc[-1]) == ["first audio, ms", "20.50 (14.15 to 26.85)", "30.50 (24.15 to 36.85)"]
+    assert list(tables.step_times(run).iloc[-1]) == ["first audio, ms", "20.50 (20.00 to 21.00)", "30.50 (30.00 to 31.00)"]
     assert prose.first_audio(run) == ("From the text in hand to the first samples of sound, size s: a 20.5 ms, b 30.5 ms. Of "
                                       "that 3.5 ms are the codec's; codec c gives samples as frame 4 arrives.")
     whole = prose.first_audio(timings(sound | {"frames": 1, "streams": False}, a=20))
@@ -171,10 +198,10 @@ def test_a_bench_that_was_noted_is_read_and_one_taken_back_is_not():
     assert read(study).bench is None
 
 
-def test_an_exponent_has_the_interval_of_the_fits_of_the_processes():
+def test_an_exponent_has_the_spread_of_the_fits_of_the_processes():
     run = slowed(sweep(a=lambda n: 3.0 * n), "a", 1, 1, 2, 4)               # exponents 1 and 1.5
     assert exponents(run, "a", "step_ms") == pytest.approx([1, 1.5])
-    assert tables.lengths(run).iloc[0]["exponent"] == "1.25 (-1.93 to 4.43)"
+    assert tables.lengths(run).iloc[0]["exponent"] == "1.25 (1.00 to 1.50)"
     run.result["processes"].pop()
     assert tables.lengths(run).iloc[0]["exponent"] == "1.00 (one process)"
     del run.result["processes"][0]["a"][1:]
@@ -264,7 +291,7 @@ def memorised(core: str, *reached: int | None, steps: int = 400) -> list[Record]
 
 
 def made(**runs) -> Report:
-    corpus = Record("corpus", "0" * 64, {}, {}, {"speech": "made-up speech"}, {}, "")
+    corpus = Record("corpus", "0" * 64, {}, {}, {"speech": "made-up speech", "language": "pl"}, {}, "")
     return Report(config.study("quick"), corpus, runs)
 
 
@@ -285,6 +312,28 @@ def test_a_core_that_never_memorises_does_not_do_so_sooner():
     assert judged["c41"].measured == "> 400 steps (mamba_conv never in 3 of 3 seeds)"
     assert judged["c42"].measured.endswith("(mamba_conv never in 3 of 3 seeds): > 400 steps against 338.3 steps")
     assert len(judged["c42"].runs) == 6
+
+
+@pytest.mark.parametrize("language, words", [("pl", ""), ("pl_PL", ""), ("it-CH", "in language it-CH"), ("", "in a language that is not named")])
+def test_claims_about_polish_are_judged_on_polish_alone(language, words):
+    report = made(transformer=memorised("transformer", 300, 310), mamba_conv=memorised("mamba_conv", 300, 310))
+    report.corpus.result["language"] = language
+    for run in [run for runs in report.causal.values() for run in runs]:
+        report.heard[run.name] = Record("listen", "0" * 64, {}, {}, {"sentences": [
+            {"id": "a", "token_match": 1.0, "tokens_per_s": 9.0}]}, {}, "")
+    judged = {j.claim.id: j for j in verdicts.judgements(report)}
+    polish = {"c06", "c67", "c68", "c69"}
+    assert {id for id, j in judged.items() if "about Polish text" in j.explanation} == (polish if words else set())
+    assert {judged[c].verdict for c in ("c06", "c67")} == ({"not comparable"} if words else {"reproduced"})
+    for one in (judged[c] for c in polish if words):
+        assert one.explanation == f"It is about Polish text, and this corpus is {words}." and not one.measured and not one.runs
+    assert judged["c41"].verdict == "reproduced"                        # what is about learning is judged in any language
+
+
+def test_the_clips_of_a_report_are_those_that_were_memorised():
+    run = records.save("train", {"config": described(config.TrainConfig(clips=2))}, {})
+    records.note("standard", "train/transformer", [run])
+    assert read(config.study("standard")).study.clips == 2 and read(config.study("quick")).study.clips == 1
 
 
 def equal_study(processes: int = 2) -> Report:
@@ -327,7 +376,7 @@ def test_the_table_of_claims_shows_what_was_measured_with_equal_parameters():
     report = equal_study(processes=1)
     judged = verdicts.judgements(report)
     shown = tables.claims_table(judged).set_index("claim")["with equal parameters"]
-    assert shown["c19"].startswith("not reproduced: 100 % more (95 % interval ") and shown["c02"] == ""
+    assert shown["c19"].startswith("not reproduced: 100 % more (99 to 100 % over 2 processes") and shown["c02"] == ""
     assert shown["c05"] == "not comparable: 100 % more (one process, no interval): 60,000 MB against 30,000 MB"
     assert shown["c27"] == "Not measured: training_min of mamba_conv."
     said = findings.original(report, judged)

@@ -80,8 +80,11 @@ def test_encoders_and_the_text_before_the_audio(report):
     add(report, "prefix", of(conditioning="prefix", units="characters"), 4.0, 80)
     row, = why.prefixed(report).to_dict("records")
     assert (row["steps"], row["CPU min"], row["phoneme error"], row["ended by itself"]) == ("40", "0.4", "80.0 %", "0%")
+    add(report, "prefix", of(core="mamba", conditioning="prefix", units="characters"), 3.0, 30)
+    assert why.prefix_words(report) == (" With the text before the audio alone, after 40 steps, 1 of 2 cores speak, with fewer than "
+                                        "50 % of the phonemes wrong: Transformer 80 %, Mamba 30 %.")
 
 
 def test_without_these_parts_there_is_nothing(report):
     assert len(why.rows(report, "states", "budget")) == 0 == len(why.encoders(report)) == len(why.prefixed(report))
-    assert why.flattening(report) == []
+    assert why.flattening(report) == [] and why.prefix_words(report) == ""

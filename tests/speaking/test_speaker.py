@@ -1,4 +1,5 @@
 """A core that speaks any text: its sentences and pauses, its checkpoint, the command, the text box; and the leak audit."""
+import json
 import shutil
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from lib.measuring.influence import FRAMES, influence
 from lib.models.codec_lm import CodecLM
 from lib.models.durations import Durations
 from lib.report.controls import text_box
-from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, read_checkpoint, write_checkpoint, write_errors
+from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, language_of, read_checkpoint, write_checkpoint, write_errors
 from lib.training.durations import predicted_plan, train_durations
 from lib.training.memorise import train
 from lib.training.speech import Data, Speech, train_speech
@@ -123,6 +124,14 @@ def test_the_command_writes_a_sound_or_says_what_is_wrong(checkpoint, workspace,
         assert run(*arguments) == 1
         error = capsys.readouterr().err
         assert words in error and len(error.strip().splitlines()) == 1
+
+
+def test_the_language_of_a_checkpoint_is_read_without_its_weights(tmp_path):
+    assert language_of(REFERENCE / "mamba.safetensors") == "Polish"
+    about = {"about": json.dumps({"config": {"model": {"language": "it"}}})}
+    save_file({"a": torch.zeros(1)}, tmp_path / "it.safetensors", about)
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    assert [language_of(tmp_path / f"{name}.safetensors") for name in ("it", "cut", "gone")] == ["it", "", ""]
 
 
 def test_a_checkpoint_that_is_not_whole_is_refused(checkpoint):

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from corpora import make_tokens
+from lib import config, records
 from lib.data.audio import SAMPLE_RATE
 from lib.data.codec import load_codec
+from lib.data.corpus import load_corpus
 from lib.data.phrases import PAUSE, Group, Phrase, phrases
 from lib.data.speech import Speech, Utterance, synthesise
 from lib.metrics.monotonic import log_likelihood
@@ -111,6 +114,45 @@ def test_what_is_too_short_for_its_phonemes_does_not_fit():
     one = (torch.zeros(2, 2, dtype=torch.long), np.array([1, 2, 1]), np.zeros(3, bool))
     (frames,), _ = alignment.cut(model, [one])
     assert not frames.any() and alignment.fit_of(model, *one[:2], frames) == -np.inf
+
+
+@pytest.fixture
+def learned(monkeypatch) -> list:
+    """The corpora that were aligned, nothing being learned."""
+    done = []
+    monkeypatch.setattr(alignment, "_align", lambda corpus, voice, path: (done.append(corpus), ({}, {}))[1])
+    return done
+
+
+def test_an_alignment_is_found_while_clips_texts_and_splits_are_the_same(tmp_path, monkeypatch, learned):
+    random = np.random.default_rng(0)
+    clips = [(f"c{i}", f"zdanie {'bardzo ' * i}długie", random.integers(1024, size=(8, 40))) for i in range(8)]
+
+    def found(name: str, texts: dict | None = None, codes: dict | None = None, codec: str = "mine", **asked) -> records.Record:
+        rows = [(id, (texts or {}).get(id, text), (codes or {}).get(id, one)) for id, text, one in clips]
+        make_tokens(tmp_path / name / "own", rows, codec, language="pl")
+        return alignment.aligned(load_corpus(config.study("smoke", corpus=str(tmp_path / name / "own"), **asked)))
+
+    first = found("a")
+    monkeypatch.setattr(records, "code_digest", lambda *patterns: "code that says the same in other words")
+    again = found("b")
+    assert learned[0].record.key != load_corpus(config.study("smoke", corpus=str(tmp_path / "b" / "own"))).record.key
+    assert again.key == first.key and len(learned) == 1
+    others = [found("text", {"c3": "inne zdanie"}), found("codes", codes={"c3": clips[3][2][:, ::-1]}), found("codec", codec="other"),
+              found("language", language="cs"), found("splits", {"c3": "zdanie długie"})]
+    assert len({first.key, *(one.key for one in others)}) == 6 == len(learned)
+
+
+def test_where_no_text_fits_nothing_is_kept_and_that_is_recorded(tmp_path):
+    """More phonemes than frames, of most clips: what cannot be cut at all is not kept as if it took no time."""
+    clips = [(f"c{i}", "konstantynopolitańczykowianeczka " * 9 + f"{'a' * (i + 1)}", np.full((8, 30), i)) for i in range(8)]
+    make_tokens(tmp_path / "own", clips, "mine", language="pl")
+    corpus = load_corpus(config.study("smoke", corpus=str(tmp_path / "own")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "STEPS", 2)
+        record = alignment.aligned(corpus)
+    assert record.result["clips"] == 0 and alignment.phrases_of(record) == []
+    assert record.result["set_aside"] == {"its text does not fit": 8}
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from lib.config import STUDIES, ModelConfig, TrainConfig, study
 from lib.metrics.learning import passes, steps_to
 from lib.models.build import build
 from lib.models.codec_lm import CodecLM
-from lib.training.memorise import load_model, model_of, order, runs_of, train
+from lib.training.memorise import load_model, model_of, order, runs_of, train, train_all
 from lib.training.optimiser import make_optimiser
 
 CONFIG = TrainConfig(ModelConfig("mamba_conv"), clips=3, steps=8)
@@ -48,6 +48,12 @@ def test_a_finished_run_is_found_and_another_configuration_is_not_it(clips, kill
             train(other, clips, [])
     with pytest.raises(Killed):
         train(CONFIG, clips[:2] + [replace(clips[2], codes=clips[2].codes[::-1].copy())], [])
+
+
+def test_of_fewer_clips_than_asked_for_all_are_learned(clips):
+    record, = train_all([CONFIG], clips[:2], [])
+    assert record.identity["config"]["clips"] == 2 == len(record.identity["data"]) and record.result["unseen"] is None
+    assert record.key == train(replace(CONFIG, clips=2), clips[:2], []).key
 
 
 def test_training_stops_when_a_whole_pass_is_right(clips):
@@ -130,6 +136,8 @@ def test_a_study_asks_a_matched_core_for_what_it_can_have():
 
 def test_studies():
     assert set(STUDIES) == {"smoke", "quick", "standard", "full"}
+    for name in ("quick", "standard", "full"):                          # the original report's protocol
+        assert (study(name).clips, study(name).steps) == (1, 1500)
     runs = runs_of(study("quick"), "transformer")
     assert [r.seed for r in runs] == [0, 1, 2, 0] and runs[-1].model.regime == "as_reported"
     assert len(runs_of(study("quick"), "mamba")) == 3
