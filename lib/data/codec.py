@@ -121,7 +121,7 @@ class ConvNeXt(nn.Module):
 
     def forward(self, x: Tensor, past: dict | None = None) -> Tensor:   # (batch, frames, width)
         y = _after(self, x, 6 - self.ahead, past)
-        if past is not None and x.shape[1] == 1:                        # a product takes a tenth of the convolution's time
+        if past is not None and x.shape[1] == 1:                        # a convolution takes longer than the product that it is
             y = (y * self.depthwise.weight[:, 0].T).sum(1, keepdim=True) + self.depthwise.bias
         else:
             y = self.depthwise(F.pad(y, (0, 0, 0, self.ahead)).transpose(1, 2)).transpose(1, 2)
