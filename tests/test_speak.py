@@ -2,6 +2,7 @@
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,17 +13,30 @@ import soundfile
 
 from lib import speak
 from lib.config import REPOSITORY
-from lib.data.audio import SAMPLE_RATE
+from lib.data.audio import SAMPLE_RATE, encoded, wav_header
+from lib.speaking.stream import Place
 
 TONE = (0.5 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)).astype(np.float32)
+SAMPLES = encoded(TONE, "RAW")
 
 
 class Tone:
-    language, said = "Polish", []
+    language, said, digest = "Polish", [], "d"
 
-    def say(self, text, sampling):
+    def say(self, text, sampling, state):
         self.said.append(text)
         return TONE
+
+    def stream(self, text, sampling, state, place, keep):
+        """As many tones as the text has lines; one of "?" cannot be spoken."""
+        for number, line in enumerate("".join(text).splitlines(), 1):
+            if line == "?":
+                raise ValueError("not in the alphabet: '?'")
+            self.said.append(line)
+            if number > place.sentences:
+                if keep:
+                    keep(Place(number, line, len(TONE) * (number - place.sentences) + place.samples))
+                yield TONE
 
 
 @pytest.fixture
@@ -56,7 +70,7 @@ def test_the_ending_says_what_is_written(ending, kind, bits, error, run, tmp_pat
 
 
 def test_minutes_of_vorbis_are_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(Tone, "say", lambda self, text, sampling: np.tile(TONE, 60))
+    monkeypatch.setattr(Tone, "say", lambda self, text, *how: np.tile(TONE, 60))
     assert run("Ala.", "--out", tmp_path / "long.ogg") == 0
     assert soundfile.info(tmp_path / "long.ogg").frames == 60 * len(TONE)
 
@@ -90,7 +104,7 @@ def test_standard_output_takes_a_wav_and_no_words(run, capfdbinary):
     assert error == b"standard output: spoken in Polish by mamba, 5.0 s\n"
 
 
-def through_a_pipe(run, path, take: int) -> tuple[int, bytes]:
+def through_a_pipe(run, path, take: int, *arguments) -> tuple[int, bytes]:
     """The exit code of the command that writes into a named pipe, and what its reader took before it closed it."""
     os.mkfifo(path)
     taken = []
@@ -101,7 +115,7 @@ def through_a_pipe(run, path, take: int) -> tuple[int, bytes]:
                 taken.append(part)
     reader = threading.Thread(target=read)
     reader.start()
-    code = run("Ala.", "--out", path)
+    code = run(*(arguments or ["Ala."]), "--out", path)
     reader.join()
     assert path.is_fifo()
     return code, b"".join(taken)
@@ -119,6 +133,72 @@ def test_a_reader_that_closes_the_pipe_ends_it_in_one_line(run, tmp_path, capsys
     code, taken = through_a_pipe(run, tmp_path / "pipe", take=1)
     assert code == 1 and taken
     assert capsys.readouterr().err == f"{tmp_path}/pipe cannot be written: Broken pipe\n"
+
+
+def test_a_stream_is_a_wav_of_the_same_samples(run, tmp_path, capfdbinary):
+    assert run("a\nb", "--stream", "--out", tmp_path / "streamed.wav") == 0 and run("a", "--out", tmp_path / "whole.wav") == 0
+    streamed, whole = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16") for name in ("streamed", "whole"))
+    assert np.array_equal(streamed[0], np.tile(whole[0], 2)) and streamed[1] == whole[1] == SAMPLE_RATE
+    content = (tmp_path / "streamed.wav").read_bytes()
+    assert content[44:] == SAMPLES * 2 and content[:44] == wav_header(2 * len(TONE))
+    capfdbinary.readouterr()
+    assert run("a\nb", "--stream") == 0                                 # to standard output, whose length is not known
+    said, error = capfdbinary.readouterr()
+    assert said == wav_header() + SAMPLES * 2 and error == b"standard output: spoken in Polish by mamba, 10.0 s\n"
+    assert np.abs(soundfile.read(io.BytesIO(said))[0] - np.tile(TONE, 2)).max() < 2 ** -14
+    assert run("a", "--stream", "--pcm") == 0 and capfdbinary.readouterr().out == SAMPLES
+    assert run("a", "--stream", "--pcm", "--out", tmp_path / "samples") == 0 and (tmp_path / "samples").read_bytes() == SAMPLES
+
+
+@pytest.mark.parametrize("arguments,code,words", [
+    (("--stream", "--out", "said.flac"), 1, "can be written as it comes: choose .wav"), (("--pcm",), 2, "--pcm goes with --stream"),
+    (("--state", "s"), 2, "--state goes with --stream"), (("--between", "kept"), 2, "invalid choice: 'kept'"),
+    (("--stream", "--out", "/dev/full"), 1, "/dev/full cannot be written: No space left")])
+def test_a_stream_that_cannot_be_is_told_in_one_line(arguments, code, words, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        ended = run("Ala.", *arguments)
+    except SystemExit as error:
+        ended = error.code
+    said, error = capsys.readouterr()
+    assert ended == code and words in error and error.count("\n") == code and not said
+
+
+def test_a_stream_is_no_text_for_a_terminal(run, monkeypatch, capsys):
+    monkeypatch.setattr(speak.os, "isatty", lambda handle: True)
+    assert run("Ala.", "--stream") == 1
+    assert capsys.readouterr() == ("", "standard output is a terminal: send it to a player, as in | aplay, or name a file with --out\n")
+
+
+def test_what_was_spoken_before_an_error_stays_whole(run, tmp_path, capsys):
+    assert run("a\nb\n?\nc", "--stream", "--out", tmp_path / "said.wav", "--state", tmp_path / "state") == 1
+    assert capsys.readouterr().err == "not in the alphabet: '?'\n"
+    sound, _ = soundfile.read(tmp_path / "said.wav")
+    assert len(sound) == 2 * len(TONE) and Tone.said == ["a", "b"] and (tmp_path / "state").is_file()
+    assert run("?", "--stream", "--out", tmp_path / "nothing.wav") == 1 and not (tmp_path / "nothing.wav").exists()
+
+
+def test_a_state_file_says_where_the_text_goes_on(run, tmp_path, capsys):
+    state = tmp_path / "state"
+    code, taken = through_a_pipe(run, tmp_path / "pipe", 1 << 30, "a\nb\n?", "--stream", "--pcm", "--state", state)
+    assert code == 1 and taken == SAMPLES * 2
+    (tmp_path / "pipe").unlink()
+    code, taken = through_a_pipe(run, tmp_path / "pipe", 1 << 30, "a\nb\nc", "--stream", "--pcm", "--state", state)
+    assert code == 0 and taken == SAMPLES
+    capsys.readouterr()
+    assert run("a", "--stream", "--pcm", "--state", state, "--between", "carried", "--out", tmp_path / "b.pcm") == 1
+    assert run("a", "--stream", "--pcm", "--state", state, "--temperature", "1", "--out", tmp_path / "b.pcm") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{state} is the state of another way between sentences: give the same one, or name another file",
+        f"{state} is the state of another way of drawing: give the same one, or name another file"]
+
+
+def test_a_reader_that_closes_a_stream_ends_it_in_one_line_and_the_state_is_of_what_it_took(run, tmp_path, capsys):
+    state = tmp_path / "state"
+    code, taken = through_a_pipe(run, tmp_path / "pipe", 5, "\n".join("abcdef"), "--stream", "--pcm", "--state", state)
+    assert code == 1 and capsys.readouterr().err == f"{tmp_path}/pipe cannot be written: Broken pipe\n"
+    whose = {"core": "d", "way between sentences": "reset", "way of drawing": speak.described(speak.Sampling())}
+    assert 1 <= speak.read_place(state, whose).sentences < 6
 
 
 def test_the_default_core_makes_the_fewest_errors(run, tmp_path, capsys):
@@ -169,6 +249,26 @@ def test_from_a_pipe_into_a_pipe():
     sound, rate = soundfile.read(io.BytesIO(done.stdout))
     assert (done.returncode, rate) == (0, SAMPLE_RATE) and 0.7 < len(sound) / rate < 2 and np.abs(sound).max() > 0.1
     assert done.stderr.decode().startswith("standard output: spoken in Polish by mamba, ")
+
+
+def test_a_sentence_of_standard_input_is_spoken_before_the_next_one_comes():
+    """By the command, whose reader then goes away, and of which Ctrl-C is an end in one line too."""
+    for end, code, words in (("close", 1, b"standard output cannot be written: Broken pipe\n"), ("interrupt", 130, b"interrupted\n")):
+        process = subprocess.Popen([sys.executable, "-m", "lib.speak", "--stream", "--pcm"], cwd=REPOSITORY, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(b"Ala ma kota.\n")
+        process.stdin.flush()
+        sound = np.frombuffer(process.stdout.read(24_000), "<i2")       # half a second
+        assert np.abs(sound).max() > 1000
+        if end == "close":
+            process.stdout.close()
+            process.stdin.write(b"Pies.\n" * 50)
+            process.stdin.flush()
+        else:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == code and process.stderr.read() == words
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
 
 
 @pytest.mark.parametrize("text", [

@@ -1,6 +1,7 @@
 """Sound files: what a clip of an own corpus must be, and the FLAC in which every sound is kept."""
 import io
 import mmap
+import struct
 from math import gcd
 from pathlib import Path
 from typing import BinaryIO
@@ -257,15 +258,23 @@ def flac(audio: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
 
 
 def encoded(audio: np.ndarray, kind: str, rate: int = SAMPLE_RATE) -> bytes:
-    """Audio (samples,) as a file of a kind in WRITTEN, FLAC and WAV with 16 bits; beyond full scale it is clipped."""
+    """Audio (samples,) as a file of a kind in WRITTEN, or RAW: samples alone. FLAC, WAV and RAW with 16 bits; beyond full scale
+    it is clipped."""
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or not audio.size or not np.isfinite(audio).all():
         raise ValueError(f"samples of shape {audio.shape}: one finite row is needed")
-    file, bits = io.BytesIO(), "PCM_16" if kind in ("FLAC", "WAV") else None
+    file, bits = io.BytesIO(), "PCM_16" if kind in ("FLAC", "WAV", "RAW") else None
     with soundfile.SoundFile(file, "w", rate, 1, bits, format=kind) as sound:
         for at in range(0, len(audio), rate):       # libsndfile crashes on minutes of Vorbis at once
             sound.write(audio[at:at + rate].clip(-1, 1))
     return file.getvalue()
+
+
+def wav_header(samples: int | None = None, rate: int = SAMPLE_RATE) -> bytes:
+    """What stands before so many 16-bit samples in a WAV; of some that are still to come it says the greatest number."""
+    size = 0xFFFFFFFF if samples is None else 2 * samples
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", min(size + 36, 0xFFFFFFFF), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16,
+                       b"data", size)
 
 
 def read_flac(content: bytes) -> np.ndarray:

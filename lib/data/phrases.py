@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -52,13 +52,6 @@ class Phrase:
     def phonemes(self) -> list[str]:
         """What a recogniser should hear: no pauses, no stress."""
         return spoken(name for group in self.groups for name, _ in group.phonemes)
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence of a text, as it is said by itself, and the frames of the pause before the next one."""
-    groups: tuple[Group, ...]
-    pause: int
 
 
 @dataclass(frozen=True)
@@ -198,31 +191,9 @@ def say(text: str, voice: str) -> tuple[tuple[Group, ...], np.ndarray]:
     """The groups of any text, with the phonemes and durations that espeak-ng gives them, and how it sounds."""
     text = normalise(text)
     speech, = synthesise([Utterance(text, voice)])
-    return _groups(speech, text), speech.audio
+    return groups_of(speech, text), speech.audio
 
 
-def _groups(speech: Speech, text: str) -> tuple[Group, ...]:
+def groups_of(speech: Speech, text: str) -> tuple[Group, ...]:
+    """The groups of a text, as spoken, that was said so."""
     return align(speech, text, -(-len(speech.audio) // HOP))
-
-
-def say_apart(text: str, voice: str, language: str = "pl") -> list[Sentence]:
-    """The sentences of any text as espeak-ng says each by itself, with the pauses that it makes between them.
-
-    A pause depends on the marks and blank lines there. It is measured between two words with the same between them, the
-    second with a capital: before a small letter espeak-ng takes a full stop for an abbreviation's and makes no pause."""
-    marked = []                 # sentences, with what follows
-    for paragraph in re.split(r"\n\s*\n", text):
-        said = sentences_of(normalise(paragraph, language))
-        marked += [*(f"{sentence} " for sentence in said[:-1]), *(f"{sentence}\n\n" for sentence in said[-1:])]
-    said = [sentence.strip() for sentence in marked]
-    between = ["tak" + re.search(r"\W*$", one)[0] + re.match(r"\W*", other)[0] + "Tak" for one, other in pairwise(marked)]
-    wanted = list(dict.fromkeys(said + between))
-    heard = dict(zip(wanted, synthesise(Utterance(text, voice) for text in wanted)))
-    pauses = [*(_pause(heard[text]) for text in between), 0]
-    return [Sentence(_groups(heard[text], text), pause) for text, pause in zip(said, pauses, strict=True)]
-
-
-def _pause(speech: Speech) -> int:
-    """Frames of all pauses before the last phoneme."""
-    last = max(at for at, name in speech.phonemes if name)
-    return round(FRAME_RATE * sum(end - at for (at, name), (end, _) in pairwise(speech.phonemes) if not name and at < last))

@@ -1,10 +1,12 @@
 """Speech for text: espeak-ng through the wheel espeakng-loader, reproducible to the sample, with its timing."""
+import atexit
 import json
 import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -33,19 +35,42 @@ class Speech:
         return len(self.audio) / SAMPLE_RATE
 
 
+class Synthesiser:
+    """espeak-ng in a process of its own (see lib.data.espeak), until it is closed. Ctrl-C does not reach it: who reads from it
+    ends it."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-m", "lib.data.espeak"], cwd=REPOSITORY, start_new_session=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, utterance: Utterance) -> Speech:
+        """The utterance as it is spoken; ValueError says why it cannot be."""
+        self.process.stdin.write(json.dumps(vars(utterance)).encode() + b"\n")
+        self.process.stdin.flush()
+        return _receive(self.process.stdout, utterance)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 def synthesise(utterances: Iterable[Utterance]) -> Iterator[Speech]:
-    """Speak each utterance in turn, in a process of its own (see lib.data.espeak)."""
-    process = subprocess.Popen([sys.executable, "-m", "lib.data.espeak"], cwd=REPOSITORY,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    """Speak each utterance in turn."""
+    speak = Synthesiser()
     try:
         for utterance in utterances:
-            process.stdin.write(json.dumps(vars(utterance)).encode() + b"\n")
-            process.stdin.flush()
-            yield _receive(process.stdout, utterance)
+            yield speak(utterance)
     finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
+        speak.close()
+
+
+@cache
+def synthesiser() -> Synthesiser:
+    """One that is there as long as this process: the first sound does not wait for another to start."""
+    speak = Synthesiser()
+    atexit.register(speak.close)
+    return speak
 
 
 def _receive(pipe, utterance: Utterance) -> Speech:

@@ -155,13 +155,18 @@ def _cardinal(whole: str, fraction: str, code: str) -> str:
     return ""
 
 
-def encode(text: str, alphabet: str = ALPHABET, language: str = "pl") -> list[int]:
-    """Indices into the alphabet of `normalise(text)`, one a character; ValueError where that cannot be done."""
-    spoken = normalise(text, language)
+def refuse_unknown(spoken: str, alphabet: str = ALPHABET) -> None:
+    """ValueError names the characters of a text, as spoken, that are not in the alphabet."""
     unknown = set(spoken) - set(alphabet)
     if unknown:
         places = [f"{c!r} (U+{ord(c):04X}) at {i}" for i, c in enumerate(spoken) if c in unknown]
         raise ValueError(f"not in the alphabet: {', '.join(places)} of {spoken!r}; write them in words or remove them")
+
+
+def encode(text: str, alphabet: str = ALPHABET, language: str = "pl") -> list[int]:
+    """Indices into the alphabet of `normalise(text)`, one a character; ValueError where that cannot be done."""
+    spoken = normalise(text, language)
+    refuse_unknown(spoken, alphabet)
     if not any(map(str.isalpha, spoken)):
         raise ValueError(f"nothing to speak in {text!r}: give a text with at least one letter or digit")
     index = {c: i for i, c in enumerate(alphabet)}

@@ -16,7 +16,7 @@ from ..metrics.speech import token_match
 from ..records import Record
 from ..speaking.decoding import generate
 from ..speaking.sampling import Sampling
-from ..speaking.speaker import language_of, read_checkpoint
+from ..speaking.speaker import STATES, language_of, read_checkpoint
 from ..training.memorise import load_model
 from . import figures
 from .html import table
@@ -108,20 +108,22 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Cor
 
 
 def text_box(files: dict[str, Path]) -> widgets.Widget:
-    """Type a sentence, choose a core among the checkpoints, which are of one language, hear it."""
+    """Type a text, choose a core among the checkpoints, which are of one language, and what becomes of its state between
+    sentences; hear it."""
     if not files:
         return widgets.Label("No core can speak yet: run the study of speech first (make report STUDY=standard).")
     language = language_of(next(iter(files.values())))
     text = widgets.Text(value="Dzień dobry, mówi sieć neuronowa." if language == "Polish" else "",
                         placeholder=f"a text in {language or 'its language'}", description="say", layout={"width": "60%"})
     core = widgets.Dropdown(options=list(files), description="core")
+    state = widgets.Dropdown(options=STATES, description="state")
     button, output = widgets.Button(description="Speak"), widgets.Output()
 
     def said() -> tuple:
-        return (HTML(players({core.value: read_checkpoint(files[core.value]).say(text.value)}, text.value)),)
+        return (HTML(players({core.value: read_checkpoint(files[core.value]).say(text.value, state=state.value)}, text.value)),)
 
-    button.on_click(lambda _: _answer(output, (text, core, button), "speaking …", said))
-    return widgets.VBox([widgets.HBox([text, core, button]), output])
+    button.on_click(lambda _: _answer(output, (text, core, state, button), "speaking …", said))
+    return widgets.VBox([widgets.HBox([text, core, state, button]), output])
 
 
 def _answer(output: widgets.Output, controls: tuple[widgets.Widget, ...], waiting: str, work: Callable[[], tuple]) -> None:

@@ -141,6 +141,33 @@ def floors(run: Record) -> pd.DataFrame:
                          | {"largest ratio": f"{f['largest_ratio']:.2f}"} for f in run.result["floors"]])
 
 
+def latency(run: Record) -> pd.DataFrame:
+    """A row a core and number of streams at once: first sound of a process that has spoken before, half and 95 % of the texts
+    sooner, real-time factor and gaps; of one stream also first sound from the start of the command."""
+    command = {row["core"]: row for row in run.result["command"]}
+    return pd.DataFrame([{
+        "core": row["core"], "streams at once": str(row["streams"]), "first sound, ms": _halves(row),
+        "from the command, ms": _halves(command[row["core"]]) if row["streams"] == 1 else "",
+        "real-time factor": f"{row['real_time_factor']:.2f}",
+        "gaps": f"{row['gaps']} ({row['longest_gap_ms']:.0f} ms at the most)" if row["gaps"] else "none",
+        "texts": f"{row['texts']}"} for row in run.result["warm"]])
+
+
+def _halves(row: dict) -> str:
+    return f"{row['p50_ms']:,.0f} (95 %: {row['p95_ms']:,.0f})"
+
+
+def long_text(run: Record) -> pd.DataFrame:
+    """What is kept of a long text that is said on one state: the core's state at the first and the last place where it was looked
+    at, what is resident there, and the peak."""
+    return pd.DataFrame([{
+        "core": row["core"], "state": row["state"],
+        **{f"{name}, MB": " to ".join(f"{row['rows'][i][key] / 1e6:.1f}" for i in (0, -1))
+           for name, key in (("state of the core", "state"), ("resident", "resident"))},
+        "peak resident, MB": f"{row['peak'] / 1e6:.0f}",
+        "after, s": " to ".join(f"{row['rows'][i]['seconds']:.0f}" for i in (0, -1))} for row in run.result["long"]])
+
+
 def listening(report: Report) -> pd.DataFrame:
     """Per sentence, core and regime: share of tokens equal to the clip's (mean over seeds) and how fast it was said."""
     rows = []

@@ -36,18 +36,21 @@ def longest_of(frames: int) -> int:
 
 
 @torch.inference_mode()
+def told(model: CodecLM, said: Plan) -> Tensor:
+    """What each frame of a sentence is told of its text, (frames, width)."""
+    (ids, spans), device = said, model.offsets.device
+    where, timing = (torch.from_numpy(x)[None] for x in guide(spans))
+    return model.told(torch.tensor([ids], device=device), Guide(where.to(device), timing.to(model.heads.weight)))[0]
+
+
+@torch.inference_mode()
 def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling(),
           window: int | None = None) -> list[tuple[np.ndarray, dict]]:
     """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
     training; the core goes through all of them, attention reading the last `window` frames where that is given. A text of
     several sentences is kept from ending before the second half of the last, however sure the model is that it is done;
     it ends at the latest where `longest_of` has it."""
-    device = model.offsets.device
-
-    def told(ids: list[int], spans: list[Span]) -> Tensor:              # (frames, width)
-        where, timing = (torch.from_numpy(x)[None] for x in guide(spans))
-        return model.told(torch.tensor([ids], device=device), Guide(where.to(device), timing.to(model.heads.weight)))[0]
-    parts = [[told(*sentence) for sentence in text] for text in texts]
+    parts = [[told(model, sentence) for sentence in text] for text in texts]
     rows = [torch.cat(sentences) for sentences in parts]
     last = [len(row) - len(said[-1]) // 2 if len(said) > 1 else 0 for row, said in zip(rows, parts)]
     longest = max(map(len, rows))

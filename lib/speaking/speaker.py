@@ -1,8 +1,11 @@
 """A trained core that speaks any sentence: its weights and its duration predictor's in one float16 file."""
 import csv
+import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from functools import cached_property
+from itertools import accumulate, count, islice, pairwise
 from math import inf
 from pathlib import Path
 from statistics import mean
@@ -12,25 +15,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from .. import records
-from ..config import REPOSITORY, SpeechConfig, Study, restored
-from ..data.audio import SAMPLE_RATE
+from ..config import REPOSITORY, SpeechConfig, Study, described, restored
 from ..data.codec import HOP, Codec, load_codec
-from ..data.phrases import LONGEST, Group, Plan, Span, plan, say_apart
-from ..data.text import encode
+from ..data.phrases import LONGEST, Group, Plan, Span, plan
+from ..data.reading import Sentence, say_apart, sentences
 from ..files import write_atomic
 from ..models.build import build
 from ..models.codec_lm import CodecLM
 from ..models.durations import Durations
 from ..training.durations import load_durations, predicted_plan
 from ..training.speech import load_speech
-from .decoding import speak
+from .decoding import longest_of, told
 from .sampling import Sampling
+from .stream import Joints, Place, Voice
 
 REFERENCE = REPOSITORY / "figures" / "reference" / "checkpoints"
-BATCH = 16                              # sentences said at once
+STATES = ("reset", "carried", "window")     # what becomes of the core's state at the end of a sentence
 LEAST_PAUSE, END = 10, 3                # frames of a pause at which a sentence may be cut, and of what then is left of it
-SILENCE = 10 ** (-40 / 20)              # of the peak
-MARGIN, FADE = SAMPLE_RATE * 30 // 1000, SAMPLE_RATE * 5 // 1000    # samples of a silence that stay, and that fade
+SILENT = np.zeros(0, np.float32)
+Said = tuple[np.ndarray, Place | None]  # samples, and where the text stands after them where that is between two sentences
 
 
 @dataclass(frozen=True)
@@ -44,23 +47,96 @@ class Speaker:
     def language(self) -> str:
         return _in_words(self.model.config.language)
 
-    def say(self, text: str, sampling: Sampling = Sampling(), carry: bool = False, window: int | None = None) -> np.ndarray:
-        """Audio (samples,) at 24 kHz of a text: phonemes and pauses are espeak-ng's, the durations of phonemes predicted.
+    @cached_property
+    def digest(self) -> str:
+        """Of its weights, its codec and its voice."""
+        weights = hashlib.sha256()
+        for module in (self.model, self.durations):
+            for name, tensor in module.state_dict().items():
+                weights.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return records.digest([weights.hexdigest(), described(self.model.config), self.codec.digest, self.voice])
 
-        Each sentence is said by itself, as in training, and one that takes longer than any of training in parts, cut at its
-        pauses. With `carry` the core goes through the whole text, attention reading the last `window` frames where that is
-        given. ValueError where the text cannot be spoken."""
-        language = self.model.config.language
-        if language == "pl":
-            encode(text)
-        sentences = [(self.plan(sentence.groups), sentence.pause) for sentence in say_apart(text, self.voice, language)]
-        if carry:
-            (codes, _), = speak(self.model, [[lengthened(*sentence) for sentence in sentences]], sampling, window)
-            return self.codec.decode(codes)
-        parts = [part for said, pause in sentences for part in self.cut(said, pause)]
-        batches = [[[said] for said, _ in parts[i:i + BATCH]] for i in range(0, len(parts), BATCH)]
-        codes = [codes for batch in batches for codes, _ in speak(self.model, batch, sampling, window)]
-        return joined([self.codec.decode(c) for c in codes], [pause * HOP for _, pause in parts[:-1]])
+    def say(self, text: str | Iterable[str], sampling: Sampling = Sampling(), state: str = "reset") -> np.ndarray:
+        """Audio (samples,) at 24 kHz of a text: what `stream` gives, end to end."""
+        return np.concatenate([*self.stream(text, sampling, state)])
+
+    def stream(self, text: str | Iterable[str], sampling: Sampling = Sampling(), state: str = "reset", chunk: int = 1,
+               place: Place = Place(), keep: Callable[[Place], None] | None = None) -> Iterator[np.ndarray]:
+        """Audio (samples,) at 24 kHz of a text as it is said, of at least `chunk` frames but at the end of a sentence: the same
+        samples, whatever the chunk. A text that comes in pieces is said before it ends. Phonemes and pauses are espeak-ng's,
+        the durations of phonemes predicted.
+
+        With `state` reset each sentence is said by itself, as in training, and one that takes longer than any of training in
+        parts, cut at its pauses. Carried, the core goes through the whole text, which may end in the second half of its last
+        sentence at the earliest; through a window, attention there reads no more frames than in training.
+
+        It begins at `place`, and `keep` is given the place after each sentence. ValueError where the text cannot be spoken, at
+        the sentence that cannot."""
+        if state not in STATES:
+            raise ValueError(f"no state {state!r} across sentences: choose one of {', '.join(STATES)}")
+        read, said = sentences(text, self.model.config.language), Place()
+        for sentence in islice(read, place.sentences):
+            said = said.after(sentence.text)
+        if said.text != place.text or place.ended:
+            raise ValueError(f"the state after sentence {place.sentences} " + (
+                "is at the end of its text: give another text, and another state" if said.text == place.text else
+                "belongs to another text: give that one, as it was before and perhaps longer"))
+        apart, waiting, samples = say_apart(read, self.voice), [], place.samples
+        for sound, reached in (self._apart(apart, sampling, place, bool(keep)) if state == "reset" else self._through(
+                apart, sampling, place, bool(keep), LONGEST if state == "window" else None)):
+            waiting.append(sound)
+            samples += len(sound)
+            if reached and keep:
+                keep(replace(reached, samples=samples))
+            if reached or sum(map(len, waiting)) >= chunk * HOP:
+                if any(map(len, waiting)):
+                    yield np.concatenate(waiting)
+                waiting = []
+
+    def _apart(self, read: Iterator[Sentence], sampling: Sampling, place: Place, keep: bool) -> Iterator[Said]:
+        """Each sentence by itself, joined."""
+        joints = Joints(place.tensors)
+        for sentence in read:
+            pause = sentence.pause if place.sentences else None
+            for part, after in self.cut(self.plan(sentence.groups), 0):
+                if pause is not None:
+                    yield joints.end(pause * HOP), None
+                pause, rows = after, told(self.model, part)
+                voice = Voice(self.model, self.codec, sampling, limit := longest_of(len(rows)))
+                for i in range(limit + voice.late):
+                    sound, ended = voice.step(rows[min(i, len(rows) - 1)])
+                    yield joints.add(sound), None
+                    if ended:
+                        break
+                yield joints.add(voice.close()), None
+            place = place.after(sentence.text, joints.tensors() if keep else {})
+            yield SILENT, place
+        yield joints.close(), replace(place, ended=True, tensors={})
+
+    def _through(self, read: Iterator[Sentence], sampling: Sampling, place: Place, keep: bool,
+                 window: int | None) -> Iterator[Said]:
+        """All sentences on one state. The pause after one belongs to it: its last span waits until the next is known."""
+        voice = Voice(self.model, self.codec, sampling, LONGEST + 1, window, place.tensors)
+        sentence = next(read, None)
+        while sentence:
+            plan = self.plan(sentence.groups)
+            rows, begun, following = told(self.model, plan), voice.state.frames, sentence
+            pause, half, ended = len(rows) - plan[1][-1].frames, len(rows) - len(rows) // 2 + voice.late, False
+            for i in count():
+                if following is sentence and (ended or i >= pause):
+                    following = next(read, None)
+                    if following:
+                        rows = told(self.model, lengthened(plan, following.pause))
+                if i == len(rows) if following else ended or begun + i == longest_of(begun + len(rows)) + voice.late:
+                    break
+                sound, over = voice.step(rows[min(i, len(rows) - 1)])
+                yield sound, None
+                ended = over and i >= half
+            place = place.after(sentence.text, voice.tensors() if keep and following else {})
+            sentence = following
+            if sentence:
+                yield SILENT, place
+        yield voice.close(), replace(place, ended=True)
 
     def plan(self, groups: tuple[Group, ...]) -> Plan:
         """The plan of a sentence with the durations of its phonemes predicted; its pauses are as long as espeak-ng's."""
@@ -92,24 +168,6 @@ def lengthened(said: Plan, pause: int) -> Plan:
     """The plan with its last span longer by a pause."""
     ids, spans = said
     return ids, [*spans[:-1], replace(spans[-1], frames=spans[-1].frames + pause)]
-
-
-def joined(sounds: list[np.ndarray], pauses: list[int]) -> np.ndarray:
-    """Sounds (samples,) one after the other, with pauses of so many samples between what is heard of one and of the next."""
-    out = sounds[:1]
-    for sound, pause in zip(sounds[1:], pauses):
-        out[-1], after = _faded(out[-1])
-        backwards, before = _faded(sound[::-1])
-        out += [np.zeros(max(0, pause - after - before), np.float32), backwards[::-1]]
-    return np.concatenate(out)
-
-
-def _faded(sound: np.ndarray) -> tuple[np.ndarray, int]:
-    """The sound without all but at most MARGIN samples of its silence at the end, faded there; and how many those are."""
-    heard = np.flatnonzero(np.abs(sound) >= SILENCE * np.abs(sound).max())[-1] + 1
-    sound = sound[:heard + MARGIN].copy()
-    sound[-FADE:] *= np.linspace(1, 0, len(sound[-FADE:]), dtype=np.float32)
-    return sound, len(sound) - heard
 
 
 def checkpoints(study: Study) -> dict[str, Path]:

@@ -1,15 +1,14 @@
 """Spoken text cut into groups, spans and guides."""
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from lib.config import ModelConfig
 from lib.data.audio import SAMPLE_RATE
-from lib.data.codec import FRAME_RATE, load_codec
+from lib.data.codec import load_codec
 from lib.data.corpus import LONGEST_CLIP, sentences
-from lib.data.phrases import HELD_OUT, PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, say_apart, sentences_of, texts
+from lib.data.phrases import HELD_OUT, PAUSE, Group, Span, align, alphabet, guide, phrases, plan, say, sentences_of, texts
 from lib.data.speech import Speech, Utterance, synthesise
 
 GROUPS = (Group(" ", ((PAUSE, 2),)), Group("kot", (("k", 5), ("ˈɔ", 10), ("t", 4))), Group(", ", ((PAUSE, 6),)),
@@ -99,25 +98,6 @@ def test_a_hundred_test_sentences_and_fifty_hard_ones_take_at_most_four_seconds(
     ("dwa.pięć: www.onet.pl", ["dwa.pięć: www.onet.pl"]), ("... ala. - ... !", ["... ala."]), ("...", [])])
 def test_sentences_end_after_what_ends_them(text, sentences):
     assert sentences_of(text) == sentences
-
-
-def test_sentences_said_apart_are_those_of_phrases_with_the_pauses_between_them():
-    text = "Wróbel strzepnął wodę. Gdzie kupiłaś sukienkę? Nie! Może... To 3\nkoty.\n\nTytuł\n \n\nKoniec."
-    apart = say_apart(text, "pl")
-    alone = ["wróbel strzepnął wodę.", "gdzie kupiłaś sukienkę?", "nie!", "może...", "to trzy koty.", "tytuł", "koniec."]
-    assert [s.groups for s in apart] == [say(sentence, "pl")[0] for sentence in alone]
-    # of espeak-ng: 350 ms and 300 at the least after a mark, then 53 before any clause; at a blank line 610
-    assert [s.pause for s in apart] == [30, 30, 33, 24, 50, 50, 0]
-
-
-def test_pauses_between_sentences_are_as_long_as_in_the_whole_text():
-    text = "Kot pije. Ptak śpi! Kto to... Pies? Tak."
-    speech, = synthesise([Utterance(text)])
-    runs = [0.0]                # frames of silence before each phoneme
-    for (at, name), (end, _) in pairwise(speech.phonemes):
-        runs[-1] += 0 if name else FRAME_RATE * (end - at)
-        runs += [0.0] * bool(name)
-    assert np.allclose([run for run in runs[:-1] if run > 10], [s.pause for s in say_apart(text, "pl")][:-1], atol=2.5)
 
 
 def test_phrases_are_made_once_and_keep_what_was_made(workspace):

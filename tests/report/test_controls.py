@@ -32,14 +32,14 @@ def box(monkeypatch, tmp_path) -> SimpleNamespace:
     """A text box whose core `says` what is set, and the state of its controls while that was said."""
     made = SimpleNamespace(says=lambda text: SOUND, seen=[])
 
-    def say(text: str) -> np.ndarray:
-        made.seen.append((made.button.disabled, made.button.description, made.text.disabled, made.core.disabled))
+    def say(text: str, state: str) -> np.ndarray:
+        made.seen.append((made.button.disabled, made.button.description, made.text.disabled, made.core.disabled, state))
         return made.says(text)
 
     monkeypatch.setattr(controls, "read_checkpoint", lambda path: SimpleNamespace(say=say))
     monkeypatch.setattr(controls, "language_of", lambda path: "Polish")
     row, made.output = controls.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
-    made.text, made.core, made.button = row.children
+    made.text, made.core, made.state, made.button = row.children
     return made
 
 
@@ -48,9 +48,9 @@ def ready(box: SimpleNamespace) -> bool:
 
 
 def test_the_button_is_still_and_says_so_until_the_sound_is_there(box, shown, capsys):
-    box.text.value = "kot <b>"
+    box.text.value, box.state.value = "kot <b>", "window"
     box.button.click()
-    assert box.seen == [(True, "speaking …", True, True)] and ready(box)
+    assert box.seen == [(True, "speaking …", True, True, "window")] and ready(box)
     assert "speaking …" in capsys.readouterr().out
     sound, = shown
     assert "<audio" in sound.data and "kot &lt;b&gt;" in sound.data

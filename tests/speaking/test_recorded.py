@@ -1,16 +1,20 @@
 """The step that a GPU records: replayed, it is CodecLM.step, frame after frame. What a CUDA graph does is done here on a
 CPU by a recorder of the same rules: what runs is what was recorded, on the tensors of then, and nothing waits for a number."""
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.config import RECIPE, ModelConfig
+from lib.data.codec import load_codec
 from lib.measuring.profile import move
 from lib.models.attention import Attention
 from lib.models.codec_lm import BINS, CodecLM
 from lib.models.cores import CORES, LACKING, SIZES
 from lib.speaking import recorded as graphs
 from lib.speaking.recorded import Recorded, cuda_graph, stepper
+from lib.speaking.sampling import Sampling
+from lib.speaking.stream import Voice
 
 CAUSAL = [(core, size) for core in CORES for size in SIZES if core not in LACKING.get(size, ())]
 EVERY = [*((core, size, "word", {}) for core, size in CAUSAL),
@@ -116,6 +120,31 @@ def test_a_cache_that_is_narrowed_keeps_the_last_frames(frames):
         torch.testing.assert_close(layer.step(frame, states[0]), windowed.step(frame, states[1]))
     states[1].narrow(2)                                                 # and again, from a ring
     assert torch.equal(states[1].cache, states[0].cache[:, :, [18 % 4, 19 % 4]])
+
+
+@pytest.mark.parametrize("core,window", [("transformer", None), ("interleaved", 5), ("mamba_conv", None)])
+def test_a_voice_that_makes_room_and_is_taken_up_again_says_the_same_by_recorded_steps(core, window, monkeypatch):
+    monkeypatch.setattr(graphs, "LEAST", 4)
+    monkeypatch.setattr(torch, "is_grad_enabled", lambda: True)         # no kernels, which nobody could record
+    model, _ = made(core, "matched-1m", "word")
+    told = torch.randn(20, SIZES["matched-1m"].width, dtype=torch.double)
+
+    def recorded(model, state, window=None):
+        for cache in graphs.attention_states(state.core) if window else ():
+            cache.narrow(window)
+        return Recorded(model, state, record)
+
+    def said(taken_up: bool) -> np.ndarray:
+        voice, sounds = Voice(model, load_codec(), Sampling(0.8), 6, window), []
+        for i, frame in enumerate(told):
+            if taken_up and i == 11:
+                voice = Voice(model, load_codec(), Sampling(0.8), 6, window, voice.tensors())
+            sounds.append(voice.step(frame)[0])
+        return np.concatenate([*sounds, voice.close()])
+    plain = said(False)
+    monkeypatch.setattr("lib.speaking.stream.stepper", recorded)
+    for taken_up in (False, True):
+        assert np.array_equal(said(taken_up), plain)
 
 
 def test_plain_steps_may_follow_recorded_ones():

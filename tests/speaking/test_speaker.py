@@ -11,15 +11,15 @@ from safetensors.torch import load_file, save_file
 from lib import records, speak
 from lib.config import ModelConfig, SpeechConfig, TrainConfig, study
 from lib.data.audio import SAMPLE_RATE, read_flac
-from lib.data.codec import FRAME_RATE, HOP, load_codec
-from lib.data.phrases import PAUSE, Group, phrases, say, say_apart
+from lib.data.codec import FRAME_RATE, load_codec
+from lib.data.phrases import PAUSE, Group, phrases, say
 from lib.data.phrases import plan as given_plan
+from lib.data.reading import say_apart, sentences
 from lib.measuring.influence import FRAMES, influence
 from lib.models.codec_lm import CodecLM
 from lib.models.durations import Durations
 from lib.report.controls import text_box
-from lib.speaking import speaker as module
-from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, joined, language_of, read_checkpoint, write_checkpoint, write_errors
+from lib.speaking.speaker import REFERENCE, Speaker, checkpoints, language_of, read_checkpoint, write_checkpoint, write_errors
 from lib.training.durations import predicted_plan, train_durations
 from lib.training.memorise import train
 from lib.training.speech import Data, Speech, train_speech
@@ -48,28 +48,8 @@ def silences(audio: np.ndarray, least: float) -> list[float]:
 def test_pauses_are_heard_as_long_as_espeak_ng_makes_them(core):
     text = "Wróbel strzepnął wodę. Gdzie kupiłaś sukienkę? Uciekajmy, zaraz lunie deszcz! Tak."
     said = read_checkpoint(REFERENCE / f"{core}.safetensors").say(text)
-    comma, = (g.frames / FRAME_RATE for sentence in say_apart(text, "pl") for g in sentence.groups if g.characters == ", ")
+    comma, = (g.frames / FRAME_RATE for sentence in say_apart(sentences(text), "pl") for g in sentence.groups if g.characters == ", ")
     assert silences(said, 0.15) == pytest.approx([0.4, 0.4, comma, 0.44], abs=0.04)
-
-
-def test_each_sentence_is_said_by_itself(untrained, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 2)
-    said, pauses = untrained.say(SAID), [sentence.pause * HOP for sentence in say_apart(SAID, "pl")]
-    alone = [untrained.say(sentence) for sentence in ("Ala, kot.", "Kot!", "Ala.")]
-    assert np.array_equal(said, joined(alone, pauses[:-1])) and len(said) > sum(map(len, alone)) - 6 * SAMPLE_RATE
-
-
-def test_a_carried_text_is_one_row_with_its_pauses(untrained, monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "speak", lambda *given: asked.append(given[1:]) or [(np.zeros((2, 9), np.int16), {})])
-    audio = untrained.say(SAID, carry=True, window=7)
-    (texts, _, window), = asked
-    sentences = say_apart(SAID, "pl")
-    plans = [untrained.plan(sentence.groups) for sentence in sentences]
-    assert len(audio) == 9 * HOP and window == 7
-    assert [ids for ids, _ in texts[0]] == [ids for ids, _ in plans]
-    for (_, spans), (_, own), sentence in zip(texts[0], plans, sentences, strict=True):
-        assert spans[:-1] == own[:-1] and spans[-1].frames == own[-1].frames + sentence.pause
 
 
 def test_durations_are_predicted_but_for_pauses(untrained):
@@ -98,20 +78,6 @@ def test_a_sentence_longer_than_training_is_cut_at_its_pauses(frames, parts, pau
     assert [pause for _, pause in cut] == pauses
     assert [i for (part, _), _ in cut for i in part] == ids
     assert all(len(part) == sum(span.symbols for span in spans) for (part, spans), _ in cut)
-
-
-def test_sounds_are_joined_without_clicks():
-    at = np.arange(20_000)
-    noise = np.random.default_rng(0).uniform(-4e-3, 4e-3, len(at)).astype(np.float32)
-    sounds = [np.where((at >= begin) & (at < end), np.sin(at.astype(np.float32)), noise)
-              for begin, end in ((3000, 9000), (0, 20_000), (700, 19_990), (500, 20_000))]
-    said = joined(sounds, [5000, 6000, 0])
-    heard = np.flatnonzero(np.abs(said) > 0.01)
-    assert [n - 1 for n in np.diff(heard) if n > 1000] == pytest.approx([5000, 6000], abs=8)
-    assert np.array_equal(said[:9000], sounds[0][:9000]) and np.array_equal(said[-15_000:], sounds[3][-15_000:])
-    edge = 9000 + module.MARGIN     # the end of the first sound
-    assert np.abs(np.diff(said[edge - module.FADE:edge + 2])).max() < 0.01 and not said[edge]
-    assert np.array_equal(joined(sounds[:1], []), sounds[0]) and not joined([np.zeros(9, np.float32)] * 2, [20]).any()
 
 
 @pytest.fixture
@@ -183,8 +149,8 @@ def test_a_checkpoint_that_is_not_whole_is_refused(checkpoint):
 
 def test_the_text_box_says_a_sentence_and_escapes_it(checkpoint):
     box = text_box({"mamba_conv": checkpoint})
-    (text, core, button), output = box.children[0].children, box.children[1]
-    assert core.options == ("mamba_conv",)
+    (text, core, state, button), output = box.children[0].children, box.children[1]
+    assert core.options == ("mamba_conv",) and state.options == ("reset", "carried", "window")
     text.value = "kot"
     button.click()
     assert "no core can speak" in text_box({}).value.lower()
