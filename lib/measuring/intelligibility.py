@@ -291,10 +291,12 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
     if finished := records.find("longer", what):
         return finished
     model, rows, files = load_speech(run), [], {}
-    ways = ("carried", "restarted", *(["window"] if attends(model.core) and config.window is None else []))
-    ways = ways if config.rotary else ("without positions",)
+    ways = ("without positions",)
+    if config.rotary:
+        ways = ("carried", "restarted", *(["window"] if attends(model.core) and config.window is None else []))
     bar = progress_bar(len(ways) * len(lengths), f"long texts, {config.core}", unit="length")
-    alone = {p.id: said for p, said in zip(made, say(model, made))}     # is as it is whatever the length of its text
+    if "restarted" in ways:                                             # is as it is whatever the length of its text
+        alone = {p.id: said for p, said in zip(made, say(model, made))}
     for seconds in lengths:
         cuts = cut(made, seconds)
         for way in ("codec", *ways):

@@ -9,7 +9,7 @@ from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval
 from ..records import Record
 from . import speech
-from .claims import HOW, METRICS, Comparison, Results, Sample, compare, margin, named, sized, typical
+from .claims import METRICS, Comparison, Results, Sample, compare, margin, named, parted, sized, typical
 from .prose import device
 from .results import Report, curve, step_samples, swept
 
@@ -61,8 +61,8 @@ def choice(report: Report) -> pd.DataFrame:
         if found:
             line = {"for": use, "take": _take(metric, at, found)}
             for core, i in at.items():
-                name, _, way = core.partition(" ")
-                line[named(name)] = amount(metric, i) + (f", {HOW[way.strip('()')]}" if way else "")
+                name, way = parted(core)
+                line[name] = ", ".join(filter(None, (amount(metric, i), way)))
             out.append(line)
     return pd.DataFrame(out).fillna("")
 

@@ -37,10 +37,15 @@ HOW = {"carried": "on one state", "window": "with a window", "restarted": "sente
        "without positions"}
 
 
+def parted(core: str) -> tuple[str, str]:
+    """A core as sentences and figures name it, and the way in which it says long texts: "Mamba" and "on one state"."""
+    name, _, way = core.partition(" ")
+    return NAMES.get(name, name), HOW.get(way.strip("()"), way)
+
+
 def named(core: str) -> str:
-    """A core as sentences and figures name it; and the way in which it says long texts: "Mamba on one state"."""
-    name, space, way = core.partition(" ")
-    return NAMES.get(name, name) + space + HOW.get(way.strip("()"), way)
+    """The same in one: "Mamba on one state"."""
+    return " ".join(filter(None, parted(core)))
 
 
 def sized(text: str) -> str:

@@ -9,7 +9,6 @@ if __name__ == "__main__":
     command.run("lib.report.listeners")
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -127,9 +126,7 @@ def table(record: Record) -> pd.DataFrame:
 
 def report_of(study: Study) -> str:
     """The command that makes a study's report."""
-    if study.corpus == EMBEDDED:
-        return f"make report STUDY={study.name}"
-    return f"python -m lib.run --study {study.name} --corpus {shlex.quote(study.corpus)}"
+    return f"make report STUDY={study.name}" if study.corpus == EMBEDDED else results.run_of(study)
 
 
 def main() -> int:

@@ -94,9 +94,13 @@ def command(study: Study, notebooks: Sequence[str]) -> str:
     named = ", ".join(notebooks)
     if len(notebooks) > 1 and int(notebooks[-1]) - int(notebooks[0]) == len(notebooks) - 1:
         named = f"{notebooks[0]} to {notebooks[-1]}"
+    return f"notebook{'s' * (len(notebooks) > 1)} {named} first ({run_of(study)} --only {' '.join(notebooks)})"
+
+
+def run_of(study: Study) -> str:
+    """The command that runs a study."""
     corpus = "" if study.corpus == EMBEDDED else f" --corpus {shlex.quote(study.corpus)}"
-    return (f"notebook{'s' * (len(notebooks) > 1)} {named} first "
-            f"(python -m lib.run --study {study.name}{corpus} --only {' '.join(notebooks)})")
+    return f"python -m lib.run --study {study.name}{corpus}"
 
 
 def of_runs(study: Study, runs: list[Record]) -> Report:

@@ -81,8 +81,8 @@ def long_texts(report: Report) -> pd.DataFrame:
 
 
 def _long_runs(report: Report) -> list[tuple[str, int, Record]]:
-    """Core, seed and record of what each seed of the headline, and of attention without positions, said of long texts."""
-    seeds = {run.name: run.identity["config"]["seed"] for part in ("headline", "positions") for run in report.speech.get(part, [])}
+    """Core, seed and record of what each run that is there said of long texts."""
+    seeds = {run.name: run.identity["config"]["seed"] for group in report.speech.values() for run in group}
     return [(run.result["core"], seeds[run.result["train"]], run) for run in report.longer if run.result["train"] in seeds]
 
 
