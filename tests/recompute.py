@@ -228,7 +228,8 @@ def quality(ref: Reference, cores: Sequence[str]) -> list[Token]:
 
 
 def told(ref: Reference, cores: Sequence[str]) -> list[Token]:
-    """How many points what a frame is told moves, mean over cores; how far cores that are told the same are apart at most."""
+    """How many points what a frame is told moves, mean over cores; how far cores that are told the same are apart at most; the
+    steps and the seeds of these runs."""
     runs = [run for run in ref.of("said/strengths") if ref.core(run) in cores]
     errors: dict[str, dict[str, list[float]]] = {}      # what is told -> core -> of each seed
     for run in runs:
@@ -238,7 +239,9 @@ def told(ref: Reference, cores: Sequence[str]) -> list[Token]:
     table = np.array([[mean(of[core]) for core in whole] for of in errors.values()])       # (told, cores)
     best, worst = table.mean(1).argmin(), table.mean(1).argmax()
     return [Number("points that what a frame is told moves", (table[worst] - table[best]).mean(), runs),
-            Number("points between cores told the same", np.ptp(table, axis=1).max(), runs)]
+            Number("points between cores told the same", np.ptp(table, axis=1).max(), runs),
+            Number("steps of those told more or less", max(ref.config(run)["steps"] for run in runs), runs),
+            Number("their seeds", len({ref.config(run)["seed"] for run in runs}), runs)]
 
 
 def long_texts(ref: Reference, core: str) -> tuple[str, dict[str, list[tuple[dict, float]]]]:

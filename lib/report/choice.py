@@ -46,8 +46,8 @@ def _where(run: Record) -> str:
 
 
 def choice(report: Report) -> pd.DataFrame:
-    """A line a use: what to take, and what each core is at: mean and 95 % interval, of times median, least and most. None in a
-    trial of the pipeline, nor where the control does as well as the cores."""
+    """A line a use: what to take, what each core is at (mean and 95 % interval, of times median, least and most), and the runs
+    behind it. None in a trial of the pipeline, nor where the control does as well as the cores."""
     out = []
     for use, metric, samples in uses(report) if not report.study.trial else ():
         at = {core: i for (core, name), of_core in samples.items()
@@ -59,7 +59,8 @@ def choice(report: Report) -> pd.DataFrame:
         else:
             found = compare(samples, list(combinations(at, 2)), (metric,), "")
         if found:
-            line = {"for": use, "take": _take(metric, at, found)}
+            behind = (s.run for core in at for s in samples[core, metric])
+            line = {"for": use, "take": _take(metric, at, found), "runs": ", ".join(dict.fromkeys(behind))}
             for core, i in at.items():
                 name, way = parted(core)
                 line[name] = ", ".join(filter(None, (amount(metric, i), way)))

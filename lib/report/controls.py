@@ -1,6 +1,6 @@
 """What a reader turns in a live notebook: each control shows at once what it changes. Nothing in a batch."""
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..speaking.sampling import Sampling
 from ..speaking.speaker import STATES, language_of, read_checkpoint
 from ..training.memorise import load_model
 from . import figures
+from .claims import named
 from .html import table
 from .listening import of_regime, players, waves
 from .results import Report, curve, swept
@@ -38,6 +39,10 @@ def chooser(controls: dict[str, widgets.Widget], work: Callable[..., tuple]) -> 
         control.observe(draw, "value")
     draw()
     return widgets.VBox([*controls.values(), output])
+
+
+def _cores(cores: Iterable[str]) -> widgets.Dropdown:
+    return widgets.Dropdown(options=[(named(core), core) for core in dict.fromkeys(cores)])
 
 
 def _sentences(texts: Sequence[str]) -> widgets.Dropdown:
@@ -98,12 +103,12 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Cor
         clip, name = clips[sentence], of_regime(core, regime)
         everything = waves(report, clip, tokens[sentence], corpus)
         if name not in everything:
-            raise ValueError(f"{core} did not say this in the regime {regime}")
+            raise ValueError(f"{named(core)} did not say this in the regime {regime}")
         sounds = {k: everything[k] for k in ("speech", "codec", name) if k in everything}
         return figures.picture(figures.sounds(sounds, clip.text)), HTML(players(sounds, clip.text))
 
     return chooser({"sentence": _sentences([clip.text for clip in clips]),
-                    "core": widgets.Dropdown(options=list(dict.fromkeys(core for core, _, _ in report.regimes()))),
+                    "core": _cores(core for core, _, _ in report.regimes()),
                     "regime": widgets.Dropdown(options=["causal", "as reported"])}, chosen)
 
 
@@ -115,12 +120,13 @@ def text_box(files: dict[str, Path]) -> widgets.Widget:
     language = language_of(next(iter(files.values())))
     text = widgets.Text(value="Dzień dobry, mówi sieć neuronowa." if language == "Polish" else "",
                         placeholder=f"a text in {language or 'its language'}", description="say", layout={"width": "60%"})
-    core = widgets.Dropdown(options=list(files), description="core")
+    core = _cores(files)
+    core.description = "core"
     state = widgets.Dropdown(options=STATES, description="state")
     button, output = widgets.Button(description="Speak"), widgets.Output()
 
     def said() -> tuple:
-        return (HTML(players({core.value: read_checkpoint(files[core.value]).say(text.value, state=state.value)}, text.value)),)
+        return (HTML(players({named(core.value): read_checkpoint(files[core.value]).say(text.value, state=state.value)}, text.value)),)
 
     button.on_click(lambda _: _answer(output, (text, core, state, button), "speaking …", said))
     return widgets.VBox([widgets.HBox([text, core, state, button]), output])

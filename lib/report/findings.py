@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from statistics import median
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
 from ..measuring.listening import sound, sound_file
 from ..metrics.stats import crossings
+from ..records import Record
 from . import counted, figures, prose, speech, tables, why
 from .claims import (
     BY_CONSTRUCTION,
@@ -30,9 +32,9 @@ from .claims import (
     typical,
 )
 from .html import fold, table
-from .listening import players
+from .listening import of_regime, players
 from .prose import device
-from .results import Report, curve, memory_samples, swept
+from .results import Report, curve, medians, memory_samples, swept
 
 BEYOND = 1.5        # times its error in another way from which on a core is said to fail in this one
 PROTOCOL = 1, 1500  # clips and steps, of the original report
@@ -48,6 +50,7 @@ class Finding:
     draw: Callable[[], Figure]
     numbers: tuple[tuple[str, Callable[[], pd.DataFrame]], ...] = ()    # caption and table
     notes: tuple[str, ...] = ()                     # the statistics behind it, sentences
+    runs: tuple[str, ...] = ()                      # that its numbers come from
 
 
 def listed(values: dict[str, str]) -> str:
@@ -59,6 +62,15 @@ def joined(words: Iterable[str]) -> str:
     """"a, b and c"."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _names(runs: Iterable[Record | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(run.name for run in runs if run))
+
+
+def _behind(found: Iterable[Comparison | Judgement]) -> tuple[str, ...]:
+    """The runs behind what was compared or judged."""
+    return tuple(dict.fromkeys(chain.from_iterable(one.runs for one in found)))
 
 
 def findings(report: Report, judged: list[Judgement], memorised: list[Comparison]) -> list[Finding]:
@@ -123,7 +135,7 @@ def quality(report: Report) -> Finding | None:
         ("The hard list, by what makes it hard", lambda: counted.hard_table(report)),
         ("Greedy, and with tokens drawn", lambda: counted.drawn_table(report))),
         (speech.protocol(report), *(c.sentence for c in found + speech.gate(report)), *filter(None, [speech.price(report)]),
-         *speech.simulated(report)))
+         *speech.simulated(report)), _names([*report.said["headline"], *report.speech["headline"], report.bounds]))
 
 
 def told(report: Report) -> Finding | None:
@@ -137,11 +149,13 @@ def told(report: Report) -> Finding | None:
             f"most {between:.0f} points apart; told most in place of least, each gains {gained.min():.0f} to "
             f"{gained.max():.0f} points.")
     reason = f"{'; '.join(speech.strength_notes(report))}.{why.prefix_words(report)}"
+    first, seeds = report.speech["strengths"][0].identity["config"], speech.strengths(report).seed.nunique()
     line = (f"What a frame is told matters {matters} the core: it moves the share of wrong phonemes by {gained.mean():.0f} points, "
-            f"the core by {between:.0f}.")
+            f"the core by {between:.0f}, at {first['steps']:,} steps and {seeds} seed{'s' * (seeds > 1)}.")
     return Finding("told", line, said, reason, lambda: speech.against_strength(report),
                    (("One thing other than in the comparison itself", lambda: speech.around(report)),
-                    ("The text before the audio", lambda: why.prefixed(report))), tuple(speech.strength_answer(report)))
+                    ("The text before the audio", lambda: why.prefixed(report))), tuple(speech.strength_answer(report)),
+                   _names([*report.said["strengths"], *report.said.get("prefix", [])]))
 
 
 def length(report: Report) -> Finding | None:
@@ -166,7 +180,7 @@ def length(report: Report) -> Finding | None:
     return Finding("length", line, said + ".", reason,
                    lambda: speech.against_seconds(report),
                    (("Phonemes wrong against length, espeak-ng's durations", lambda: speech.longer_table(report)),),
-                   tuple(c.sentence for c in speech.long_comparisons(report)))
+                   tuple(c.sentence for c in speech.long_comparisons(report)), _names(report.longer))
 
 
 def _crossing(report: Report, part: str, a: str, b: str) -> float | None:
@@ -221,7 +235,7 @@ def cost(report: Report) -> Finding | None:
     line = f"{named(other)}, {size}: {'; '.join(short) or words[0]}."
     return Finding("cost", line, said, reason,
                    lambda: figures.against_length(report.lengths, report.memory_lengths),
-                   tuple(numbers), notes)
+                   tuple(numbers), notes, _names([report.lengths, report.memory_lengths, report.steps_matched]))
 
 
 def learning(report: Report) -> Finding | None:
@@ -254,7 +268,7 @@ def learning(report: Report) -> Finding | None:
                    lambda: speech.curves(report),
                    (("Loss on validation sentences at each learning rate", lambda: speech.rates_table(report)),
                     ("The Transformer by its recipe", lambda: speech.recipe_table(report))),
-                   (*why.flattening(report), *speech.at_the_edge(report)))
+                   (*why.flattening(report), *speech.at_the_edge(report)), _names(report.speech["headline"]))
 
 
 def state(report: Report) -> Finding | None:
@@ -268,7 +282,7 @@ def state(report: Report) -> Finding | None:
     return Finding("state", "", said,
                    "Attention that reads a window, and Mamba with a smaller or greater state, of equal parameters; one seed each, "
                    "numbers and no verdict.", lambda: why.against_state(report),
-                   (("By the text encoder", lambda: why.encoders(report)),))
+                   (("By the text encoder", lambda: why.encoders(report)),), runs=tuple(runs.run))
 
 
 def width(report: Report) -> Finding | None:
@@ -281,7 +295,7 @@ def width(report: Report) -> Finding | None:
             f"{joined(f'{n} comparisons {outcome}' for outcome, n in counts.items())}.")
     return Finding("width", "", said, "A wider convolution leaves fewer parameters to Mamba. Fewer steps than in the comparison "
                    "itself, and the learning rate of the usual width for all.", lambda: speech.against_width(report), (),
-                   tuple(c.sentence for c in found))
+                   tuple(c.sentence for c in found), _behind(found))
 
 
 def memorising(report: Report, found: list[Comparison]) -> Finding | None:
@@ -302,7 +316,7 @@ def memorising(report: Report, found: list[Comparison]) -> Finding | None:
                         lambda: tables.training_runs(report)),
                        *((("One training step and decoding", lambda: tables.step_times(report.steps)),) if report.steps else ()),
                        *((("Memory", lambda: tables.memory(report.memory)),) if report.memory else ())),
-                   tuple(c.sentence for c in found))
+                   tuple(c.sentence for c in found), _behind(found))
 
 
 def _larger(report: Report) -> str:
@@ -326,7 +340,7 @@ def original(report: Report, judged: list[Judgement]) -> Finding | None:
     reason = (f"Of the {len(held)} reproduced ones on time, memory, state or throughput, {equal} are reproduced with equal parameters "
               "too. " if held else "") + "It judged one memorised clip, unequal sizes and models that could see their targets."
     line = f"The original report: {counts[REPRODUCED]} of {len(judged)} claims reproduced{_larger(report)}."
-    return Finding("original", line, said, reason, lambda: figures.verdicts(counts))
+    return Finding("original", line, said, reason, lambda: figures.verdicts(counts), runs=_behind(judged))
 
 
 def _untested(report: Report) -> str:
@@ -399,7 +413,8 @@ def shown(finding: Finding, study: str) -> str:
     """A finding as HTML: its sentence, its figure, why, and folded what is behind it."""
     picture = figures.keep(finding.draw(), study, finding.id, finding.said).data
     behind = [prose.bullets(finding.notes), *(table(frame, caption) for caption, make in finding.numbers if len(frame := make()))]
-    return (f'<div class="finding"><h3 id="{finding.id}">{escape(finding.said)}</h3>{picture}<p>{escape(finding.why)}</p>'
+    return (f'<div class="finding" data-runs="{", ".join(finding.runs)}"><h3 id="{finding.id}">{escape(finding.said)}</h3>'
+            f'{picture}<p>{escape(finding.why)}</p>'
             + (fold("Numbers, statistics and runs", *behind) if any(behind) else "") + "</div>")
 
 
@@ -410,33 +425,46 @@ def rest(report: Report) -> dict[str, list[str]]:
 
     out: dict[str, list[str]] = {}
     if "headline" in report.said:
-        parts = [drawn(speech.cost_and_quality(report), "cost_and_quality", "Phoneme error against what it costs")]
+        parts = [drawn(speech.cost_and_quality(report), "cost_and_quality",
+                       f"Phoneme error against what it costs. {speech.price(report)}")]
         family = speech.comparisons(report)
         if any(c.interval for c in family):
-            parts.insert(0, drawn(figures.headline_forest(family), "verdict_speech", "The primary family, pairwise"))
+            parts.insert(0, drawn(figures.headline_forest(family), "verdict_speech",
+                                  "; ".join(f"{METRICS[metric].noun}: {verdict([c for c in family if c.metric == metric])}"
+                                            for metric in dict.fromkeys(c.metric for c in family))))
         if "budget" in report.said:
-            parts.append(drawn(why.against_budget(report), "against_budget", "Validation loss against steps, frames and time"))
+            parts.append(drawn(why.against_budget(report), "against_budget",
+                               f"Validation loss against steps, frames and time. {'. '.join(why.flattening(report))}"))
         if "layers" in report.said:
-            parts.append(drawn(why.against_layers(report), "against_layers", "Quality against the number of layers"))
+            parts.append(drawn(why.against_layers(report), "against_layers", why.layers_words(report)))
         if report.steps_speech:
             parts.append(table(tables.step_times(report.steps_speech), f"Cost at this size, batch 1 ({report.steps_speech.name})"))
         parts.append(table(speech.runs_table(report), "What every run said"))
         out["The study of speech: verdicts, cost, budget, every run"] = parts
     if report.regimes():
-        parts = [drawn(figures.learning_curves(report.causal, "Causal: memorising the clips"), "learning_causal", "Learning curves")]
+        reached = {core: f"{100 * np.mean([run.result['memorised']['accuracy'] for run in runs]):.1f} %"
+                   for core, runs in report.causal.items()}
+        parts = [drawn(figures.learning_curves(report.causal, "Causal: memorising the clips"), "learning_causal",
+                       f"Learning curves, which end with so many tokens right: {listed(reached)}")]
         if report.reported:
             parts.append(drawn(figures.learning_curves(report.reported, "As reported: the core can see its target"),
-                               "learning_reported", "Learning curves of cores that can see their target"))
+                               "learning_reported", " ".join(prose.leak_sentences(report))
+                               or "Learning curves of cores that can see their target"))
         if report.influence:
-            parts.append(drawn(figures.influences(report.influence), "influence", "Which input frames move which outputs: below the "
-                               "red line lie a frame's own target and its future"))
+            seen = [of_regime(run.result["model"]["core"], run.result["model"]["regime"]) for run in report.influence
+                    if run.result["leak"] > 0]
+            parts.append(drawn(figures.influences(report.influence), "influence", "Which input frames move which outputs: a frame's "
+                               f"own target, or its future, does in {joined(seen) if seen else 'no core'}"))
         if report.heard:
-            parts += [drawn(figures.leak(report), "leak", "Tokens right when every frame before is given, and when the model hears "
-                            "only itself"), table(tables.listening(report), "Free-running, greedy; mean over seeds")]
+            heard = " ".join(prose.leak_sentences(report))
+            parts += [drawn(figures.leak(report), "leak", heard or "Tokens right when every frame before is given, and when the model "
+                            "hears only itself"), table(tables.listening(report), "Free-running, greedy; mean over seeds")]
         out["Memorising: learning, what a core sees, what it says by itself"] = parts
     if report.steps:
         out["Cost at the original report's sizes"] = [
-            drawn(figures.step_parts(report.steps), "step_parts", "Parts of a training step"),
+            drawn(figures.step_parts(report.steps), "step_parts", "A training step, milliseconds: " + listed(
+                {core: f"{median(times):.0f}" for core in report.steps.result["parameters"]
+                 if (times := medians(report.steps, core, "step_ms"))})),
             prose.paragraphs([prose.first_audio(run) for run in (report.steps, report.steps_matched) if run])]
     if report.bench:
         out["How near to the limit, and to what others use"] = [
@@ -446,7 +474,7 @@ def rest(report: Report) -> dict[str, list[str]]:
     codec = []
     if quality := report.codec_quality:
         codec = [table(tables.codec_quality(quality), f"Round trip of test sentences ({quality.name})"),
-                 drawn(figures.codec_rows(quality), "codec_quality", "What the codec loses, against codebooks"),
+                 drawn(figures.codec_rows(quality), "codec_quality", tables.codec_words(quality)),
                  table(tables.codebook_use(quality), "How evenly the codes are used")]
     if report.codec:
         codec.append(table(tables.codec_speed(report.codec), f"The codec's speed ({report.codec.name})"))

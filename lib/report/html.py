@@ -27,17 +27,20 @@ def audio(samples: np.ndarray, label: str = "", rate: int = SAMPLE_RATE) -> str:
     return f'<audio controls preload="none"{named} src="data:audio/flac;base64,{data}"></audio>'
 
 
-def table(frame: pd.DataFrame, caption: str, filters: Sequence[str] = ()) -> str:
+def table(frame: pd.DataFrame, caption: str, filters: Sequence[str] = (), runs: Sequence[str] = ()) -> str:
     """The columns of a frame, without its index; all text is escaped except cells that are `Html`.
 
-    Where it is too wide it scrolls by itself. The page chooses its rows by the values of the columns in `filters`."""
+    Where it is too wide it scrolls by itself. The page chooses its rows by the values of the columns in `filters`. A number
+    copies itself with the runs that its row names; those of rows that name none may be said in `runs`."""
     if unknown := [name for name in filters if name not in frame.columns]:
         raise ValueError(f"no column {unknown[0]!r} to filter {caption!r} by: there are {', '.join(map(str, frame.columns))}")
     rows = list(frame.itertuples(index=False, name=None))
     styles = [_style(column) for column in zip(*rows)] or [""] * len(frame.columns)
     cells = [[cell if isinstance(cell, Html) else escape(str(cell)) for cell in row] for row in rows]
     head = "".join(f'<th scope="col"{s}>{escape(str(name))}</th>' for name, s in zip(frame.columns, styles))
-    body = "".join("<tr>" + "".join(f"<td{s}>{c}</td>" for c, s in zip(row, styles)) + "</tr>\n" for row in cells)
+    rows_of = [f' data-runs="{escape(names)}"' for names in runs] or [""] * len(cells)
+    body = "".join(f"<tr{of}>" + "".join(f"<td{s}>{c}</td>" for c, s in zip(row, styles)) + "</tr>\n"
+                   for row, of in zip(cells, rows_of, strict=True))
     chosen = f' data-filters="{" ".join(str(list(frame.columns).index(name)) for name in filters)}"' if filters else ""
     return (f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"{chosen}>\n<table>\n'
             f"<caption>{escape(caption)}</caption>\n"

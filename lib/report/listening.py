@@ -12,6 +12,7 @@ from ..data.tokens import Tokens
 from ..files import file_name
 from ..measuring.listening import CODES, sound, sound_file
 from . import figures
+from .claims import named
 from .html import audio
 from .prose import heading
 from .results import Report
@@ -42,16 +43,19 @@ def codes(report: Report, clip: Clip, tokens: Tokens) -> dict[str, np.ndarray]:
 
 
 def of_regime(core: str, regime: str) -> str:
-    return core if regime == "causal" else f"{core}, {regime.replace('_', ' ')}"
+    return named(core) if regime == "causal" else f"{named(core)}, {regime.replace('_', ' ')}"
 
 
 def show(report: Report, clip: Clip, tokens: Tokens, corpus: Corpus) -> str:
     """Spectrograms and players of a sentence, as HTML; pictures of its codes where the corpus has no sound."""
     name, folder = f"sounds_{file_name(clip.id)}", report.study.label
     if corpus.codec is None:
-        return figures.keep(figures.codes(codes(report, clip, tokens), corpus.frame_rate, clip.text), folder, name).data
+        shown = codes(report, clip, tokens)
+        return figures.keep(figures.codes(shown, corpus.frame_rate, clip.text), folder, name,
+                            f"Codes of {', '.join(shown)}: {clip.text}").data
     sounds = waves(report, clip, tokens, corpus)
-    return figures.keep(figures.sounds(sounds, clip.text), folder, name).data + players(sounds, clip.text)
+    drawn = figures.keep(figures.sounds(sounds, clip.text), folder, name, f"Spectrograms of {', '.join(sounds)}: {clip.text}")
+    return drawn.data + players(sounds, clip.text)
 
 
 def memorised(report: Report, corpus: Corpus) -> str:

@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).parent / "template"
 SHOWN = {"text/plain", "text/html", "image/png", "image/svg+xml"}   # what an output of a notebook may be, the tags of its HTML:
 TAG = re.compile("</?(?:a|audio|b|br|caption|code|del|details|div|em|figcaption|figure|h[1-6]|i|img|ins|li|ol|p|pre|small|span|"
                  "strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul)(?: (?:alt|aria-label|class|colspan|controls|"
-                 "data-(?:filters|line|reference|room|seconds|t|take)|id|lang|preload|role|rowspan|scope|tabindex)"
+                 "data-(?:filters|line|reference|room|runs|seconds|t|take)|id|lang|preload|role|rowspan|scope|tabindex)"
                  '(?:="[^"<>]*")?| src="data:(?:audio/flac|image/png);base64,[A-Za-z0-9+/=]*"| href="#[a-z]*")*>')
 # and those of its figures, in which nothing refers to anything outside
 SHAPE = re.compile("</?(?:clipPath|defs|g|image|path|pattern|rect|svg|text|tspan|use)(?: (?:aria-label|class|d|font-family|height|"

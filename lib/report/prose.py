@@ -35,8 +35,8 @@ def absent(study: Study, notebook: str) -> str:
 def scope(report: Report) -> str:
     """What the verdicts of this study are limited to."""
     s, run = report.study, next(run for _, _, runs in report.regimes() for run in runs)
-    return (f"{device(run)} at size {s.size}, batch 1 ({s.clips} memorised clip{'s' * (s.clips > 1)} of "
-            f"{report.corpus.result['speech']}; a training step and its memory at {s.frames} frames)")
+    return (f"{device(run)} at size {s.size}, batch 1, {s.clips} memorised clip{'s' * (s.clips > 1)} of "
+            f"{report.corpus.result['speech']}, a training step and its memory at {s.frames} frames")
 
 
 def comparisons(report: Report, samples: Results) -> list[Comparison]:
@@ -53,7 +53,7 @@ def device(run: Record) -> str:
 def matched(report: Report) -> list[Comparison]:
     """The comparisons in which all cores have the same number of parameters."""
     run = report.steps_matched
-    where = f"{device(run)} at size {run.result['size']}, batch 1 (random codes of {report.study.frames} frames)"
+    where = f"{device(run)} at size {run.result['size']}, batch 1, random codes of {report.study.frames} frames"
     return _compared(report, step_samples(run), ("core_parameters", "step_ms", "decode_ms"), where)
 
 

@@ -347,7 +347,7 @@ def curves(report: Report) -> Figure:
     return figure
 
 
-def _strengths(report: Report) -> pd.DataFrame:
+def strengths(report: Report) -> pd.DataFrame:
     """The runs that are told more or less of the text, in the study's units where there is a choice."""
     table = runs(report)
     return table[(table.part == "strengths") & ((table.units == report.study.units) | ~table.conditioning.isin(SPREAD))]
@@ -355,7 +355,7 @@ def _strengths(report: Report) -> pd.DataFrame:
 
 def strength_means(report: Report) -> pd.DataFrame:
     """Phonemes wrong in % with given durations, mean over seeds: what a frame is told, from least to most, × primary core."""
-    shown = _strengths(report)
+    shown = strengths(report)
     shown = shown[shown.durations != "predicted"]
     means = 100 * shown.groupby(["conditioning", "core"]).error.mean().unstack()
     means = means.loc[[c for c in CONDITIONING if c in means.index], [c for c in PRIMARY if c in means.columns]]
@@ -371,7 +371,7 @@ def strength_spread(means: pd.DataFrame) -> tuple[float, str, str, pd.Series]:
 
 def strength_answer(report: Report) -> list[str]:
     """How much what a frame is told decides beside the core, in a sentence; none where it was tried in one way alone."""
-    means, shown = strength_means(report), _strengths(report)
+    means, shown = strength_means(report), strengths(report)
     shown = shown[shown.durations != "predicted"]
     if min(means.shape) < 2:
         return []
@@ -387,7 +387,7 @@ def strength_answer(report: Report) -> list[str]:
 
 def against_strength(report: Report) -> Figure:
     """Phoneme error of every core against how much its frames are told of the text; dots are runs, a line joins means."""
-    shown = _strengths(report)
+    shown = strengths(report)
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.4), sharey=True)
     for axis, durations in zip(axes, ("given", "predicted")):
         chosen = shown[shown.durations.isin([durations, ""])]

@@ -265,6 +265,15 @@ def codec_quality(run: Record) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
+def codec_words(run: Record) -> str:
+    """What the codec loses at its most codebooks, by group, of what was measured."""
+    frame = pd.DataFrame(run.result["rows"])
+    most = frame[frame.codebooks == frame.codebooks.max()]
+    return f"What the codec loses, with {frame.codebooks.max()} codebooks: " + "; ".join(
+        f"{group}: " + ", ".join(f"{label} {rows[measure].mean():{digits}}" for measure, (label, digits) in MEASURES.items()
+                                 if measure in rows) for group, rows in most.groupby("group", sort=False))
+
+
 def codebook_use(run: Record) -> pd.DataFrame:
     """Perplexity of each codebook over the measured frames: as many codes, evenly used, would be as varied."""
     return pd.DataFrame([{"codebook": str(k), "perplexity": f"{p:.0f}", "of codes": "1024",

@@ -45,4 +45,4 @@ def _told(claim: Claim, report: Report) -> Claim:
 
 
 def _matched_scope(run: Record, frames: str) -> str:
-    return f"{device(run)} at size {run.result['size']}, batch 1 (random codes of {frames} frames)"
+    return f"{device(run)} at size {run.result['size']}, batch 1, random codes of {frames} frames"

@@ -96,6 +96,13 @@ def against_layers(report: Report) -> Figure:
     return _loss_and_error(rows(report, "layers"), "layers", "layers, as many parameters")
 
 
+def layers_words(report: Report) -> str:
+    """The phoneme error of each core at each number of layers."""
+    return "Phonemes wrong by the number of layers: " + "; ".join(
+        f"{named(core)} " + ", ".join(f"{row.layers} {100 * row.error:.1f} %" for row in mine.sort_values("layers").itertuples())
+        for core, mine in rows(report, "layers").groupby("core", sort=False))
+
+
 def encoders(report: Report) -> pd.DataFrame:
     """Each core with each text encoder."""
     return pd.DataFrame([{"core": row.core, "text encoder": row.encoder, "validation loss": f"{row.loss:.3f}",

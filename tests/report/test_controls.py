@@ -98,15 +98,15 @@ def test_the_browser_shows_what_is_chosen_and_is_still_while_it_draws(heard, sho
     turned = []
     *turned, output = controls.browser(*heard).children
     sentence, core, regime = turned
-    assert core.options == ("transformer",) and isinstance(output, widgets.Output)
+    assert core.options == (("Transformer", "transformer"),) and isinstance(output, widgets.Output)
     picture, sound = shown
     assert picture.data.startswith("<svg") and sound.data.count("<audio") == 3 and "kot &lt;b&gt;" in sound.data
     regime.value = "as reported"
-    assert [one.data for one in shown] == ["<p>transformer did not say this in the regime as reported</p>"]
+    assert [one.data for one in shown] == ["<p>Transformer did not say this in the regime as reported</p>"]
     regime.value = "causal"
     assert shown[1].data == sound.data and states[-1] == [True] * 3
     sentence.value = 1                                                      # which it was not heard with
-    assert [one.data for one in shown] == ["<p>transformer did not say this in the regime causal</p>"]
+    assert [one.data for one in shown] == ["<p>Transformer did not say this in the regime causal</p>"]
     assert not any(c.disabled for c in turned) and not plt.get_fignums()
 
 

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from browser import AXE, Tab, needs_axe, needs_chromium, opened
 from lib import records
-from lib.report import figures, html
+from lib.report import figures, findings, html
 from lib.report.page import export
 from lib.report.room import Line, Take, room
 
@@ -43,7 +43,9 @@ def report(tmp_path_factory) -> Path:
         wide = pd.DataFrame([{f"a long name of a column {i}": "a long cell" for i in range(12)}])
         cells = [new_markdown_cell("# A report\n\nOne answer, [in a fold](#deep)."), new_markdown_cell("## Numbers\n\nWords."),
                  new_code_cell(outputs=[shown(f"<div id=\"times\">{html.table(times, 'Times', filters=('verdict', 'core'))}</div>"),
-                                        new_output("display_data", {"image/svg+xml": drawn})]),
+                                        new_output("display_data", {"image/svg+xml": drawn}),
+                                        shown(findings.shown(findings.Finding("one", "", "Mamba-2 of 3M gets 7.9 % wrong in 60 seconds.",
+                                                                              "Words.", plt.figure, runs=(run.name,)), "quick"))]),
                  new_markdown_cell("## Sound"), new_code_cell(outputs=[
                      shown(f'<div class="players"><figure><figcaption>a tone</figcaption>'
                            f'{html.audio(tone, "a tone")}</figure></div>'),
@@ -141,6 +143,9 @@ def test_a_record_opens_and_its_name_copies(tab, report):
     assert tab.evaluate("document.querySelector('[role=status]').textContent") == f"copied {name}"
     tab.evaluate("document.querySelector('#times tbody td.number').click()")
     assert tab.evaluate("navigator.clipboard.readText()") == f"1,398 ms ({name})"
+    assert tab.evaluate("[...document.querySelectorAll('.finding .copies')].map(number => number.textContent)") == ["7.9 %", "60"]
+    tab.evaluate("document.querySelector('.finding .copies').click()")
+    assert tab.evaluate("navigator.clipboard.readText()") == f"7.9 % ({name})"
 
 
 @pytest.mark.parametrize("tab", [{"width": width, "dark": dark} for width in (390, 1440) for dark in (False, True)], indirect=True)

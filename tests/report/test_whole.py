@@ -60,7 +60,7 @@ def make(chosen: Study, notebooks: tuple[str, ...] = EVERYTHING, odd: Callable[[
             done(f"listen/{role}", {"train": run.name, "sentences": said}, {"seed": config.seed},
                  {"codes.safetensors": save({clip.id: CODES for clip in CLIPS})})
             if not config.seed:
-                done(f"influence/{role}", {"train": run.name, "model": asdict(config.model), "moved": [[0.0, 1.0], [0.0, 0.0]]})
+                done(f"influence/{role}", {"train": run.name, "model": asdict(config.model), "moved": [[0.0, 1.0], [0.0, 0.0]], "leak": 0.0})
     if "05" in notebooks:
         for role, result in profiles().items():
             done(role, result)

@@ -91,15 +91,25 @@ for (const run of document.querySelectorAll("a.run")) {
   run.replaceWith(box);
   box.append(run, button);
 }
-// A number in a table copies itself with the runs that its row names, or where it names none the caption.
-for (const cell of document.querySelectorAll("td.number")) {
-  const named = [cell.parentElement, cell.closest("table").caption].map(part => [...part.querySelectorAll("a.run")])
-    .find(runs => runs.length);
-  if (!named) continue;
-  cell.classList.add("copies");
-  cell.addEventListener("click", () => getSelection().isCollapsed &&
-    copy(`${cell.textContent} (${named.map(run => run.textContent).join(", ")})`));
+// A number copies itself with its runs: in a table those that its row names, or where it names none the caption; in a sentence
+// those of its finding.
+function copies(number, runs) {
+  number.classList.add("copies");
+  number.addEventListener("click", () => getSelection().isCollapsed && copy(`${number.textContent} (${runs})`));
 }
+const NUMBER = /((?<![\w.-])\d[\d,]*(?:\.\d+)?(?!\w)(?:\s%)?)/;
+for (const cell of document.querySelectorAll("td.number")) {
+  const row = cell.parentElement;
+  const runs = row.dataset.runs || [row, cell.closest("table").caption]
+    .map(part => [...part.querySelectorAll("a.run")].map(run => run.textContent).join(", ")).find(names => names);
+  if (runs) copies(cell, runs);
+}
+for (const words of document.querySelectorAll(".finding[data-runs] :is(h3, p, li)"))
+  for (const text of [...words.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
+    const parts = text.data.split(NUMBER).map((part, i) => i % 2 ? element("span", { textContent: part }) : part);
+    text.replaceWith(...parts);
+    for (const number of parts.filter(part => part instanceof Element)) copies(number, words.closest(".finding").dataset.runs);
+  }
 
 function openAround(target) {
   for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
