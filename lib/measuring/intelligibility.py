@@ -142,11 +142,10 @@ def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None
             plans = [predicted_plan(durations, *p) if durations else p for p in plans]
             said += speak(model, [[p] for p in plans], sampling)
             expected = [sum(span.frames for span in spans) for _, spans in plans]
-        else:       # one at a time: after a prefix, texts of one length alone go together
+        else:
             expected = [p.codes.shape[1] for p in group]
-            for p, frames in zip(group, expected):
-                ids = torch.tensor(encode(p.text, config.alphabet, config.language))
-                said += decode(model, [ids], [longest_of(frames)], sampling)
+            ids = [torch.tensor(encode(p.text, config.alphabet, config.language)) for p in group]
+            said += decode(model, ids, list(map(longest_of, expected)), sampling)
         for (_, went), frames in zip(said[-len(group):], expected):
             went["expected"] = frames
     return said

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from ..config import ALIGNED, CONDITIONING, ONLY_PHONEMES, ModelConfig
 from .cores import SIZES, build_core
@@ -40,8 +41,10 @@ class Aligned(nn.Module):
 class DecodingState:
     core: Any
     text: Tensor | None     # (batch, frames or 1, width), added to each frame; None where it stands before them
-    characters: int = 0     # of text that stand before the frames
-    frames: int = 0         # of audio so far
+    characters: int = 0     # of text that stand before the frames, of the shortest
+    frames: int = 0         # of audio so far, after the shortest
+    rest: Tensor | None = None      # (batch, characters, width), of longer texts: what is read in place of the first frames
+    unread: Tensor | None = None    # (batch,), how many of these are a row's own
 
 
 class CodecLM(nn.Module):
@@ -120,25 +123,31 @@ class CodecLM(nn.Module):
         return self._read(y.take_along_dim(order.argsort(1)[:, characters:], 1))
 
     def initial_state(self, text: Tensor, frames: int, told: Tensor | None = None) -> DecodingState:
-        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then; where
+        """State before the first frame, with room for `frames` frames. A prefix has gone through the core by then, of texts of
+        several lengths as much as the shortest has: the rest of a longer one is read in place of its row's first frames. Where
         each frame is `told` of the text, what the last one is told holds for all that follow."""
         if self.config.conditioning != "prefix":
             if told is None:
                 told = torch.cat([self.told(row[None, row != self.text_encoder.padding]) for row in text])
             return DecodingState(self.core.initial_state(len(text), frames), told)
-        characters, *others = (text != self.text_encoder.padding).sum(1).unique().tolist()
-        if others:
-            raise ValueError(f"texts of {characters} to {others[-1]} characters: after a prefix, decode texts of one "
-                             "length, or one text at a time")
-        state = DecodingState(self.core.initial_state(len(text), characters + frames), None, characters)
-        self.core(self._place(self.text_encoder(text[:, :characters]), characters), state.core)
+        rows = [self.text_encoder(row[None, row != self.text_encoder.padding])[0] for row in text]     # (characters, width) each
+        characters = min(map(len, rows))
+        state = DecodingState(self.core.initial_state(len(rows), characters + frames), None, characters)
+        self.core(self._place(torch.stack([row[:characters] for row in rows]), characters), state.core)
+        if any(len(row) > characters for row in rows):
+            state.rest = pad_sequence([row[characters:] for row in rows], batch_first=True)
+            state.unread = torch.tensor([len(row) - characters for row in rows], device=text.device)
         return state
 
     def step(self, previous: Tensor, state: DecodingState) -> tuple[Tensor, Tensor]:
-        """Logits (batch, codebooks, 1024) of the next frame given the previous one, (batch, codebooks)."""
+        """Logits (batch, codebooks, 1024) of the next frame given the previous one, (batch, codebooks); of a row whose text is
+        not yet read to its end, of no meaning."""
         at = state.characters + state.frames
         told = None if state.text is None else state.text[:, min(state.frames, state.text.shape[1] - 1)][:, None]
-        x = self._place(self._embed(previous[:, :, None], told), state.characters, at)[:, 0]
+        x = self._embed(previous[:, :, None], told)
+        if state.rest is not None and state.frames < state.rest.shape[1]:
+            x = torch.where((state.frames < state.unread)[:, None, None], state.rest[:, state.frames, None], x)
+        x = self._place(x, state.characters, at)[:, 0]
         state.frames += 1
         return self._read(self.core.step(x, state.core))
 

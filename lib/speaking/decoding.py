@@ -1,7 +1,6 @@
 """Free-running generation: each frame is predicted from the frames that the model itself produced."""
 import time
 from functools import cache
-from itertools import repeat
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ def generate(model: CodecLM, text: str, frames: int, sampling: Sampling = Sampli
 
 def generate_batch(model: CodecLM, texts: list[str], frames: int,
                    sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
-    """What `generate` gives for each of `texts`, all at once; each ends where it ends."""
+    """What `generate` gives for each of `texts`, all at once, to rounding; each ends where it ends."""
     ids = [torch.tensor(encode(text, model.config.alphabet, model.config.language)) for text in texts]
     return decode(model, ids, [frames] * len(ids), sampling)
 
@@ -71,11 +70,14 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
     after it, since such a core has no state.
     """
     delayed = (model.codebooks - 1) * (model.config.pattern == "delay")         # frames that the last codebook is late
-    steps, device = max(limits) + delayed, model.offsets.device
+    causal, device = model.config.regime == "causal", model.offsets.device
+    begins = [0] * len(texts)                       # a text that stands before its frames, and is longer, is still read then
+    if causal and model.config.conditioning == "prefix":
+        begins = [len(text) - min(map(len, texts)) for text in texts]
+    steps = max(map(sum, zip(limits, begins))) + delayed
     ids = pad_sequence(texts, batch_first=True, padding_value=model.config.vocabulary).to(device)
     codes = torch.full((len(texts), model.codebooks, steps + 1), START, device=device)  # frame 0 is the start
     generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
-    causal = model.config.regime == "causal"
     begin = time.perf_counter()
     step = stepper(model, model.initial_state(ids, steps, told), window) if causal else None
     ends: dict[int, tuple[int, float, bool]] = {}                       # of each row: frames, seconds, by itself
@@ -85,20 +87,24 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
         else:
             logits, end = model(codes[:, :, 1:t + 2], ids)              # the last of these frames is still to come
             logits, end = logits[:, :, -1], end[:, -1]
-        codes[:, :, t + 1] = torch.stack([draw(*row) for row in zip(logits, repeat(sampling), generators, codes[:, :, :t + 1])])
-        if t < delayed:
-            codes[:, t + 1:, t + 1] = START                             # codebook k begins k frames late
-            continue
-        for row, said in enumerate(end.tolist()):
-            ended = said > 0 and t >= (open_until[row] + delayed if open_until else 0)
-            if ended or t + 1 == limits[row] + delayed:
-                ends.setdefault(row, (t + 1, time.perf_counter() - begin, ended))
+        codes[:, :, t + 1] = torch.stack([
+            draw(of_row, sampling, generator, said).to(device) if t >= first else said[:, -1]
+            for of_row, generator, said, first in zip(logits, generators, codes[:, :, :t + 1], begins)])
+        for row, (said, first) in enumerate(zip(end.tolist(), begins)):
+            frame = t - first
+            if frame < delayed:
+                codes[row, max(0, frame + 1):, t + 1] = START           # codebook k begins k frames late
+                continue
+            ended = said > 0 and frame >= (open_until[row] + delayed if open_until else 0)
+            if ended or frame + 1 == limits[row] + delayed:
+                ends.setdefault(row, (frame + 1, time.perf_counter() - begin, ended))
         if len(ends) == len(texts):
             break
     results = []
     for row, said in enumerate(codes.cpu()):
         length, seconds, ended = ends[row]
-        said = (undelay(said[:, 1:length + 1]) if delayed else said[:, 1:length + 1]).clamp_max(BINS - 1)
+        said = said[:, begins[row] + 1:][:, :length]
+        said = (undelay(said) if delayed else said).clamp_max(BINS - 1)
         made = said.shape[1]
         results.append((said.numpy().astype(np.int16), {
             "frames": made, "seconds": seconds, "ended": ended, "tokens_per_s": made * model.codebooks / seconds}))

@@ -59,6 +59,10 @@ class Recorded:
         if state.text is not None:
             told = state.text.index_select(1, (self.at - state.characters).clamp_max(state.text.shape[1] - 1))
         x = model._embed(self.previous[:, :, None], told)               # (batch, 1, width)
+        if state.rest is not None:
+            frames = self.at - state.characters
+            text = state.rest.index_select(1, frames.clamp_max(state.rest.shape[1] - 1))
+            x = torch.where((frames < state.unread)[:, None, None], text, x)
         if model.positions is not None:
             x = x + model.positions(self.at)
         self._count(Place(self.at, read))

@@ -365,15 +365,32 @@ def test_every_frame_reads_the_prefix(core, size, regime):
 
 
 @torch.inference_mode()
-def test_a_prefix_is_decoded_for_texts_of_one_length():
+def test_what_pads_a_prefix_is_not_read():
     lm, (_, text) = model("transformer", "matched-3m", conditioning="prefix"), inputs(1)
     assert parameters(lm) == parameters(model("transformer", "matched-3m"))
     padded = torch.cat([text, torch.full((2, 2), 43)], 1)
     first = [lm.step(torch.full((2, 4), START), lm.initial_state(t, 1))[0] for t in (text, padded)]
     torch.testing.assert_close(*first)
-    padded[0, 4:] = 43
-    with pytest.raises(ValueError, match="texts of 4 to 7 characters"):
-        lm.initial_state(padded, 1)
+
+
+@pytest.mark.parametrize("core,size,regime", IN_SHELL)
+@torch.inference_mode()
+def test_after_prefixes_of_unequal_length_a_row_steps_as_it_does_alone(core, size, regime):
+    if regime != "causal":
+        pytest.skip("has no steps")
+    lm, (codes, text) = model(core, size, conditioning="prefix").double(), inputs(9, batch=3)
+    lengths = (3, 7, 1)
+    for row, length in enumerate(lengths):
+        text[row, length:] = 43
+    state = lm.initial_state(text, 6 + 9)
+    said = torch.nn.functional.pad(codes, (7, 6), value=START)          # frame t of a row is at t + 7
+    told = [lm.step(torch.stack([said[row, :, t - length + 7] for row, length in enumerate(lengths)]), state)[0]
+            for t in range(15)]         # the row with the shortest text, a character, begins at once
+    for row, length in enumerate(lengths):
+        alone = lm.initial_state(text[[row], :length], 9)
+        begin = lm.step(torch.full((1, 4), START), alone)[0]
+        steps = [begin, *(lm.step(codes[[row], :, t], alone)[0] for t in range(8))]
+        torch.testing.assert_close(torch.stack(told[length - 1:length + 8])[:, [row]], torch.stack(steps), atol=1e-9, rtol=1e-7)
 
 
 @pytest.mark.parametrize("core,size,causal,count,total", BEFORE)

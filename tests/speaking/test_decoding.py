@@ -45,8 +45,9 @@ def test_generation_ends_when_the_model_says_so():
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("pattern", ["parallel", "delay"])
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, top_k=50, seed=7)])
-def test_a_text_in_a_batch_is_said_as_it_is_alone(core, pattern, sampling):
-    model = CodecLM(ModelConfig(core, "matched-3m", pattern=pattern)).eval()
+@pytest.mark.parametrize("conditioning", ["pooled", "prefix"])
+def test_a_text_in_a_batch_is_said_as_it_is_alone(core, pattern, sampling, conditioning):
+    model = CodecLM(ModelConfig(core, "matched-3m", pattern=pattern, conditioning=conditioning)).eval()
     torch.nn.init.normal_(model.end.weight, std=0.3)                    # ends here and there
     torch.nn.init.constant_(model.end.bias, -5.0)
     texts = ["ala", "ala ma kota", "kot", "a kot ma alę i psa", "nic"]

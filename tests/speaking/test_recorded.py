@@ -21,6 +21,7 @@ EVERY = [*((core, size, "word", {}) for core, size in CAUSAL),
          *((core, size, "pooled", {"recipe": RECIPE}) for core, size in CAUSAL if size == "matched-1m"),
          *((core, size, conditioning, {}) for core, size in (("transformer", "seed"), ("interleaved", "matched-1m"))
            for conditioning in ("pooled", "prefix")),
+         ("mamba", "seed", "unequal prefixes", {}), ("transformer", "matched-1m", "unequal prefixes", {}),
          *((core, "matched-1m", "prefix", {"window": 5}) for core in ("transformer", "interleaved"))]
 
 
@@ -66,10 +67,13 @@ def record(run):
 def made(core, size, conditioning, batch=2, frames=24, device="cpu", **fields):
     """A float64 model without gradients, and what its decoding state is made of."""
     torch.manual_seed(0)
-    model = CodecLM(ModelConfig(core, size, conditioning=conditioning, **fields)).double().to(device)
+    model = CodecLM(ModelConfig(core, size, conditioning=conditioning.split()[-1].removesuffix("es"), **fields)).double().to(device)
     model.eval().requires_grad_(False)
     told = torch.randn(batch, frames // 2, SIZES[size].width, dtype=torch.double, device=device) if conditioning == "word" else None
-    return model, (torch.randint(40, (batch, 7), device=device), frames, told)
+    text = torch.randint(40, (batch, 7), device=device)
+    if conditioning == "unequal prefixes":
+        text[0, 4:] = model.text_encoder.padding
+    return model, (text, frames, told)
 
 
 @pytest.mark.parametrize("core,size,conditioning,fields", EVERY)
