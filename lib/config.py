@@ -183,6 +183,9 @@ class Study:
     memory_processes: int = 3       # fresh processes behind a headline figure of memory
     length_processes: int = 3       # fresh processes behind the curves against length
     memory_lengths: tuple[int, ...] = (300, 4800)
+    latency_texts: int = 30         # test sentences on which it is measured how soon each core speaks
+    streams: tuple[int, ...] = (1, 2, 4, 8)     # at once
+    latency_minutes: int = 10       # of a text said on one state; 0: none
     again: str = ""                 # when all times are measured once more, such as a date: shown beside the first
 
     @property
@@ -199,10 +202,12 @@ STUDIES = {s.name: s for s in (
           repeats=2, frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
           judged=3, tested=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3, 2e-3),
           rate_steps=2, short_steps=2, strengths=("prefix",), strength_seeds=1, prefix_steps=2, windows=(20,),
-          depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3),
+          depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3,
+          latency_texts=1, streams=(1,), latency_minutes=0),
     Study("quick", processes=3, repeats=4, lengths=(300, 1200, 2400), length_processes=2, memory_processes=2,
           memory_lengths=(300, 2400), phrases=600, parts=("headline",), judged=8, tested=8, speech_cores=PRIMARY[:3],
-          alignment="neighbours", speech_seeds=1, speech_steps=150, speech_batch=4, rates=(8e-3,), drawn=0, spoken_seconds=()),
+          alignment="neighbours", speech_seeds=1, speech_steps=150, speech_batch=4, rates=(8e-3,), drawn=0, spoken_seconds=(),
+          latency_texts=3, streams=(1,), latency_minutes=0),
     Study("standard", phrases=9600, speech_steps=3200, budgets=(800, 1600, 6400), control_steps=5600, strengths=STRENGTHS,
           prefix_steps=4000, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed"), width_seeds=3, **WHY),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=12_000,

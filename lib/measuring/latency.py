@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 
 from .. import keep_freed_memory, records
-from ..config import REPOSITORY
+from ..config import REPOSITORY, STUDIES
 from ..data.audio import SAMPLE_RATE, wav_header
 from ..data.codec import HOP
 from ..data.corpus import sentences
@@ -34,8 +34,7 @@ from ..progress import progress_bar
 from ..speaking.speaker import REFERENCE, STATES, Speaker, by_error, read_checkpoint
 from .profile import fresh, in_fresh_process
 
-TEXTS, STREAMS, MINUTES, POINTS = 30, (1, 2, 4, 8), 10, 10
-WARM_UP = "Dzień dobry, mówi sieć neuronowa."
+POINTS = 10                 # of a long text at which it is looked what is kept
 PATIENCE = 600              # seconds that processes wait for each other
 
 
@@ -58,10 +57,10 @@ class Worker:
     speaker: Speaker
 
     @classmethod
-    def begin(cls, path: Path, threads: int, ready: Barrier) -> None:
+    def begin(cls, path: Path, text: str, threads: int, ready: Barrier) -> None:
         torch.set_num_threads(threads)
         cls.speaker = read_checkpoint(path)
-        cls.speaker.say(WARM_UP)
+        cls.speaker.say(text)
         ready.wait(PATIENCE)
 
     @classmethod
@@ -72,7 +71,7 @@ class Worker:
 def warm(path: Path, said: list[str], streams: int) -> list[dict]:
     """A row a text and stream, of so many at once, each in a process that has spoken before."""
     context, threads = fresh(), max(1, torch.get_num_threads() // streams)
-    with ProcessPoolExecutor(streams, context, Worker.begin, (path, threads, context.Barrier(streams))) as pool:
+    with ProcessPoolExecutor(streams, context, Worker.begin, (path, said[-1], threads, context.Barrier(streams))) as pool:
         return [row for rows in pool.map(Worker.speak, [said] * streams) for row in rows]
 
 
@@ -120,11 +119,10 @@ def summary(rows: list[dict]) -> dict:
             "real_time_factor": float(np.median([row["last"] / row["sound"] for row in rows]))}
 
 
-def latency(paths: dict[str, Path], count: int = TEXTS, streams: tuple[int, ...] = STREAMS, minutes: float = MINUTES,
+def latency(paths: dict[str, Path], said: list[str], streams: tuple[int, ...], minutes: float,
             points: int = POINTS) -> records.Record:
-    """Measured for each core's checkpoint, or found: `warm`, a row a core and number of streams; `command`, a row a core; `long`,
-    a core and state. The first test sentences are said."""
-    said = [sentence.text for sentence in sentences("test")[:count]]
+    """Measured for each core's checkpoint, or found, on some texts: `warm`, a row a core and number of streams; `command`, a row a
+    core; `long`, a core and state, of them again and again for so many minutes."""
     what = {"cores": {core: read_checkpoint(path).digest for core, path in paths.items()}, "texts": said, "streams": streams,
             "minutes": minutes, "points": points, "here": records.environment_identity(),
             "code": records.code_digest("*.py", "measuring/latency.py", "speaking/*.py", "models/*.py", "data/*.py")}
@@ -155,11 +153,14 @@ def latency(paths: dict[str, Path], count: int = TEXTS, streams: tuple[int, ...]
 def main() -> int:
     parser = argparse.ArgumentParser("python -m lib.measuring.latency", description=__doc__.split(": ", 1)[1].split("\n\n")[0])
     parser.add_argument("--checkpoints", type=Path, default=REFERENCE, metavar="FOLDER", help="where <core>.safetensors are")
-    parser.add_argument("--texts", type=int, default=TEXTS, help="so many of the test sentences; without it %(default)s")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of the long text; without it %(default)s; 0 for none")
+    usual = STUDIES["standard"]
+    parser.add_argument("--texts", type=int, default=usual.latency_texts, help="so many of the test sentences; without it %(default)s")
+    parser.add_argument("--minutes", type=float, default=usual.latency_minutes,
+                        help="of the long text; without it %(default)s; 0 for none")
     given = parser.parse_args()
     try:
-        record = latency(by_error(given.checkpoints), given.texts, minutes=given.minutes)
+        said = [sentence.text for sentence in sentences("test")[:given.texts]]
+        record = latency(by_error(given.checkpoints), said, usual.streams, given.minutes)
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 import io
 import re
 from html import escape
-from itertools import cycle
+from itertools import cycle, groupby
 from statistics import median
 
 import matplotlib.pyplot as plt
@@ -135,6 +135,30 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
                 side.set_minor_locator(NullLocator())
                 side.set_major_formatter("{x:g}")
     label_lines(axes[-1])
+    return figure
+
+
+def latency(run: Record) -> Figure:
+    """First sound against the number of streams at once, a solid line through what half of the texts take at most and a dotted one
+    through what 95 % do; and, where a long text was said, the state of a core against the seconds said so far."""
+    said = run.result["long"]
+    figure, axes = plt.subplots(1, 2 if said else 1, figsize=(11 if said else 5.5, 4), squeeze=False)
+    for core, rows in groupby(sorted(run.result["warm"], key=lambda row: row["core"]), key=lambda row: row["core"]):
+        rows = list(rows)
+        for part, line in (("p50_ms", "o-"), ("p95_ms", "o:")):
+            axes[0, 0].plot([row["streams"] for row in rows], [row[part] for row in rows], line, color=colour(core),
+                            label=named(core) if part == "p50_ms" else None)
+    axes[0, 0].set(xlabel="streams at once", ylabel="first sound (ms)", ylim=(0, None),
+                   xticks=sorted({row["streams"] for row in run.result["warm"]}))
+    for row in said:
+        points, window = row["rows"], row["state"] == "window"
+        axes[0, 1].plot([p["seconds"] for p in points], [p["state"] / 1e6 for p in points], "o:" if window else "o-",
+                        color=colour(row["core"]), label=named(row["core"]) + ", window" * window)
+    if said:
+        axes[0, 1].set(xlabel="seconds said on one state", ylabel="state of the core (MB)")
+        _logarithmic(axes[0, 1], "y")
+    for axis in axes[0]:
+        label_lines(axis)
     return figure
 
 

@@ -75,8 +75,8 @@ def _behind(found: Iterable[Comparison | Judgement]) -> tuple[str, ...]:
 
 def findings(report: Report, judged: list[Judgement], memorised: list[Comparison]) -> list[Finding]:
     """All that this study has, the answer first."""
-    found = (quality(report), told(report), length(report), cost(report), learning(report), state(report), width(report),
-             memorising(report, memorised), original(report, judged))
+    found = (quality(report), told(report), length(report), cost(report), speaking(report), learning(report), state(report),
+             width(report), memorising(report, memorised), original(report, judged))
     return [finding for finding in found if finding]
 
 
@@ -236,6 +236,27 @@ def cost(report: Report) -> Finding | None:
     return Finding("cost", line, said, reason,
                    lambda: figures.against_length(report.lengths, report.memory_lengths),
                    tuple(numbers), notes, _names([report.lengths, report.memory_lengths, report.steps_matched]))
+
+
+def speaking(report: Report) -> Finding | None:
+    """How soon and how steadily each core speaks while it is listened to."""
+    run = report.latency
+    rows = [row for row in run.result["warm"] if row["core"] in PRIMARY] if run and not report.study.trial else []
+    alone = [row for row in rows if row["streams"] == 1]
+    if not alone:
+        return None
+    broken = min((row["streams"] for row in rows if row["gaps"]), default=np.inf)
+    steady = max((row["streams"] for row in rows if row["streams"] < broken), default=0)
+    playing = f"{steady} at once play without a gap" if steady > 1 else "one plays without a gap" if steady else "it plays with gaps"
+    half = listed({row["core"]: f"{row['p50_ms']:.0f} ms" for row in alone})
+    said = (f"From a text in hand to the first sound half of the texts take at most {half}, 95 % of them "
+            f"{max(row['p95_ms'] for row in alone):.0f} ms with any core; {playing}.")
+    reason = ("The phonemes and durations of the first sentence are a part of that, and the codec, which gives samples with each "
+              f"frame. A process that has spoken before, {device(run)}, {alone[0]['texts']} texts; each stream is a process of its "
+              "own, and several share the processors. Solid is what half of the texts take at most, dotted what 95 % do.")
+    return Finding("speaking", "", said, reason, lambda: figures.latency(run), (
+        ("How soon each core speaks", lambda: tables.latency(run)), ("A long text on one state", lambda: tables.long_text(run))),
+        runs=_names([run]))
 
 
 def learning(report: Report) -> Finding | None:

@@ -26,11 +26,11 @@ def test_the_summary_is_of_all_texts():
 
 def test_a_measurement_is_a_record_and_a_table(monkeypatch):
     paths = {"mamba": REFERENCE / "mamba.safetensors"}
-    record = latency(paths, 1, (1, 2), minutes=0)
+    record = latency(paths, ["Tak, jutro."], (1, 2), minutes=0)
     assert [(row["core"], row["streams"], row["texts"]) for row in record.result["warm"]] == [("mamba", 1, 1), ("mamba", 2, 2)]
     assert all(0 < row["p50_ms"] <= row["p95_ms"] and row["real_time_factor"] > 0 for row in record.result["warm"])
     assert record.result["command"][0]["p50_ms"] > record.result["warm"][0]["p50_ms"]
-    assert latency(paths, 1, (1, 2), minutes=0) == record
+    assert latency(paths, ["Tak, jutro."], (1, 2), minutes=0) == record
     shown = tables.latency(record)
     assert list(shown["streams at once"]) == ["1", "2"] and list(map(bool, shown["from the command, ms"])) == [True, False]
 
