@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from ..config import PRIMARY
 from ..data.codec import FRAME_RATE
+from ..measuring.joins import SENTENCES
 from ..measuring.listening import sound, sound_file
 from ..metrics.stats import crossings
 from ..records import Record
@@ -177,9 +178,11 @@ def length(report: Report) -> Finding | None:
         said += f"; on one state through all of it {wrong}"
     line = f"Texts of {seconds:.0f} seconds: {'; '.join(f'{HOW[way]} {listed(wrong)}' for way, wrong in short.items())}."
     reason = " ".join(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in speech.long_notes(report))
+    across = ((f"From sentence to sentence, texts of {SENTENCES}, durations predicted ({report.joins.name})",
+               lambda: tables.joins(report.joins)),) if report.joins else ()
     return Finding("length", line, said + ".", reason,
                    lambda: speech.against_seconds(report),
-                   (("Phonemes wrong against length, espeak-ng's durations", lambda: speech.longer_table(report)),),
+                   (("Phonemes wrong against length, espeak-ng's durations", lambda: speech.longer_table(report)), *across),
                    tuple(c.sentence for c in speech.long_comparisons(report)), _names(report.longer))
 
 

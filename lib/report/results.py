@@ -43,6 +43,7 @@ class Report:
     longer: list[Record] = field(default_factory=list)                  # texts longer than training saw
     influence: list[Record] = field(default_factory=list)               # what each core can see, by regime
     steps_speech: Record | None = None      # headline timings at its size
+    joins: Record | None = None             # what becomes of speech from sentence to sentence
     latency: Record | None = None           # how soon its cores speak
     bench: Record | None = None             # of this code on this machine, where it was run
     listeners: Record | None = None         # what they answered in blind tests

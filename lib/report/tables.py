@@ -168,6 +168,20 @@ def long_text(run: Record) -> pd.DataFrame:
         "after, s": " to ".join(f"{row['rows'][i]['seconds']:.0f}" for i in (0, -1))} for row in run.result["long"]])
 
 
+def joins(run: Record) -> pd.DataFrame:
+    """A row a core and what becomes of its state between sentences: phoneme error, how far level and F0 jump at the joins (mean of
+    the jumps' sizes, and which way they go), and the state at the end; of the speech itself, each sentence by itself."""
+    out = []
+    for (core, state), rows in pd.DataFrame(run.result["rows"]).groupby(["core", "state"], sort=False):
+        level, f0 = (np.concatenate(rows[name].tolist()) for name in ("level_db", "f0_cents"))
+        out.append({"core": "the speech itself" if core == "speech" else core, "state": state or "each by itself",
+                    "phoneme error": f"{100 * rows.errors.sum() / rows.phonemes.sum():.1f} %", "joins": f"{len(f0)}",
+                    "F0 jumps by, cents": f"{np.abs(f0).mean():.0f}", "on average": f"{f0.mean():+.0f}",
+                    "level jumps by, dB": f"{np.abs(level).mean():.1f}", "on average, dB": f"{level.mean():+.1f}",
+                    "state, kB": f"{rows.state_bytes.mean() / 1e3:,.0f}" if core != "speech" else ""})
+    return pd.DataFrame(out)
+
+
 def listening(report: Report) -> pd.DataFrame:
     """Per sentence, core and regime: share of tokens equal to the clip's (mean over seeds) and how fast it was said."""
     rows = []
