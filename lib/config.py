@@ -28,11 +28,11 @@ ALIGNED = SPREAD + ONLY_PHONEMES
 
 # Of the study of speech: the comparison itself; the same at other numbers of steps, and the control's at equal time; other
 # strengths of the conditioning, and the text before the audio until it speaks; attention without positions, which may hold
-# beyond the lengths of training; letters in place of phonemes, another text encoder, other cores and sizes; each width of the
-# convolution; windows and states, and numbers of layers, of equal weight; and what each ingredient of the recipe brings the
-# transformer.
-PARTS = ("headline", "budget", "time", "strengths", "prefix", "positions", "units", "encoder", "cores", "sizes", "widths", "states",
-         "layers", "recipe")
+# beyond the lengths of training; a tenth of the texts dropped, for guidance; letters in place of phonemes, another text encoder,
+# other cores and sizes; each width of the convolution; windows and states, and numbers of layers, of equal weight; and what each
+# ingredient of the recipe brings the transformer.
+PARTS = ("headline", "budget", "time", "strengths", "prefix", "positions", "guidance", "units", "encoder", "cores", "sizes", "widths",
+         "states", "layers", "recipe")
 PRIMARY = ("transformer", "mamba_conv", "mamba", "interleaved")     # the cores that the question is about
 WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
           "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
@@ -82,6 +82,7 @@ class ModelConfig:
     state: int | None = dataclasses.field(default=None, metadata={"before": None})      # of a Mamba's channel; None: as usual
     layers: int | None = dataclasses.field(default=None, metadata={"before": None})     # of equal weight; None: as usual
     rotary: bool = dataclasses.field(default=True, metadata={"before": True})   # positions of attention at a matched size, or none
+    dropped: float = dataclasses.field(default=0.0, metadata={"before": 0.0})   # share of texts that training tells nothing of
     encoder: str = dataclasses.field(default="mamba_conv", metadata={"before": "mamba_conv"})   # of the text: or conv
 
     @property

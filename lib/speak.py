@@ -42,7 +42,8 @@ def main() -> int:
             text = iter(["".join(text)])
         synthesiser()                               # which starts meanwhile
         speaker = read_checkpoint(given.checkpoints / f"{given.core}.safetensors")
-        text, sampling = _english_told(text, speaker.language), Sampling(given.temperature, seed=given.seed)
+        text, sampling = _english_told(text, speaker.language), Sampling(
+            given.temperature, seed=given.seed, repetition_aware=given.repetition_aware, end=given.end, guidance=given.guidance)
         if given.stream:
             samples = _stream(given, to_output, speaker, text, sampling)
         else:
@@ -85,6 +86,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T",
                         help="0, as without it: always the likeliest sound; 1: drawn as likely as the core finds it")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn; without it 0")
+    parser.add_argument("--repetition-aware", action="store_true", help="with a temperature: what is drawn too often in a row is "
+                        "drawn once more, from all")
+    parser.add_argument("--end", type=float, default=0.5, metavar="P", help="the probability from which on a frame is taken for the "
+                        "last of its text; without it %(default)s")
+    parser.add_argument("--guidance", type=float, default=1.0, metavar="S", help="how many times what the text brings is taken, of a "
+                        "core that was trained for it (the part guidance of the study of speech); without it 1")
     given = parser.parse_args()
     if given.text is None and not _piped():
         parser.error("no text")

@@ -17,7 +17,7 @@ from .config import ALIGNED, EMBEDDED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, S
 from .data.codec import FRAME_RATE
 from .data.corpus import load_corpus
 from .data.text import voice_of
-from .measuring.intelligibility import Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
+from .measuring.intelligibility import GUIDED, WAYS, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from .models.cores import CORES, LACKING, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training import durations
@@ -27,6 +27,7 @@ from .training.speech import Data, Speech, identity, load_data, model_config, sp
 
 LONG = ("headline", "positions")    # parts of which each run says long texts too
 FEWEST = 4      # batches of clips to train on, of an own corpus
+DROPPED = 0.1   # of the texts, where guidance is learned
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
 
 
@@ -136,6 +137,7 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "prefix": [one(conditioning="prefix", steps=study.prefix_steps)] if primary and study.prefix_steps else [],
         "positions": [one(model={"rotary": False}, seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)]
                      if core == "transformer" and study.spoken_seconds and has(core, study.speech_size, rotary=False) else [],
+        "guidance": [one(model={"dropped": DROPPED})] if main else [],
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "encoder": [one(model={"encoder": encoder}) for encoder in ("mamba_conv", "conv")] if main else [],
         "cores": [one()] if not main else [],
@@ -197,9 +199,12 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         if name in LONG and model.conditioning in ALIGNED and study.spoken_seconds and not speech.own:      # the grammar's texts
             role = f"longer/{core}" if name == "headline" else f"longer/{core}/{name}"
             records.note(study.label, role, [longer(run, speech, judge, study.spoken_seconds) for run in runs])
+        if name == "guidance":
+            records.note(study.label, f"guided/{core}",
+                         [draw_and_judge(run, speech, data, judge, study.drawn, GUIDED) for run in runs if study.drawn])
         if name == "headline":
             records.note(study.label, f"drawn/{core}",
-                         [draw_and_judge(run, speech, data, judge, study.drawn) for run in runs[:1] if study.drawn])
+                         [draw_and_judge(run, speech, data, judge, study.drawn, WAYS) for run in runs[:1] if study.drawn])
             if model.conditioning in ALIGNED:
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  durations.train_durations(model, data))

@@ -21,7 +21,16 @@ from ..data.corpus import OwnCorpus, sentences
 from ..data.phrases import LONGEST, Phrase, phrases, plan, texts
 from ..data.speech import Utterance, synthesise
 from ..data.text import encode, normalise
-from ..metrics.speech import distribution_distance, edits, loop, phoneme_error, voiced_cents, warped_distortion, warped_pitch_error
+from ..metrics.speech import (
+    distribution_distance,
+    edits,
+    longest_silence,
+    loop,
+    phoneme_error,
+    voiced_cents,
+    warped_distortion,
+    warped_pitch_error,
+)
 from ..models.build import build
 from ..models.codec_lm import CodecLM
 from ..models.cores import attends
@@ -43,7 +52,9 @@ SOUNDS = 4          # sentences of a list whose sound is kept
 VALIDATION = 12     # validation sentences that are said
 LONG_TEXTS = 4      # of the greatest length
 WAYS = {"greedy": Sampling(), **{f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
-                                 for t in (0.7, 1.0) for aware in (False, True)}}
+                                 for t in (0.7, 1.0) for aware in (False, True)},
+        **{f"greedy, an end from {end:g}": Sampling(end=end) for end in (0.1, 0.9)}}
+GUIDED = {f"guidance {s:g}": Sampling(guidance=s) for s in (0.5, 1, 1.5, 2, 3)}
 
 
 @dataclass(frozen=True)
@@ -95,10 +106,12 @@ class Judge:
 
 
 def apart(reference: np.ndarray | None, audio: np.ndarray | None) -> dict[str, float]:
-    """How far a sound is from the reference; nan where one of them is missing."""
+    """How far a sound is from the reference, and by how many seconds its longest silence is longer; nan where one of them is
+    missing."""
     if reference is None or audio is None:
-        return {"mcd_db": np.nan, "f0_cents": np.nan}
-    return {"mcd_db": warped_distortion(reference, audio), "f0_cents": warped_pitch_error(reference, audio)}
+        return dict.fromkeys(("mcd_db", "f0_cents", "silence_s"), np.nan)
+    return {"mcd_db": warped_distortion(reference, audio), "f0_cents": warped_pitch_error(reference, audio),
+            "silence_s": longest_silence(audio) - longest_silence(reference)}
 
 
 @cache
@@ -214,22 +227,26 @@ def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
     return phoneme_error([p.phonemes for p in wanted], [r["heard"].split() for r in rows[1:] + rows[:1]])
 
 
-def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge, sentences: int) -> records.Record:
-    """What a run says of the first test sentences, its tokens drawn in each of WAYS, at predicted durations, judged."""
-    config, durations, wanted = speech_config(run).model, predictor(run, data), data.test[:sentences]
+def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge, sentences: int,
+                   ways: dict[str, Sampling]) -> records.Record:
+    """What a run says of the first test sentences and of the hard list in each of some ways, at predicted durations, judged."""
+    config, durations = speech_config(run).model, predictor(run, data)
+    lists = {"test": data.test[:sentences], "hard": sayable(judge.hard, config)}
     what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
-            "ways": {way: described(sampling) for way, sampling in WAYS.items()}, "sentences": [p.text for p in wanted],
-            "behaviour": [behaviour(config, samplings=tuple(WAYS.values())), *hearing(judge.codec)]}
+            "ways": {way: described(sampling) for way, sampling in ways.items()},
+            "sentences": [p.text for wanted in lists.values() for p in wanted],
+            "behaviour": [behaviour(config, samplings=tuple(ways.values())), *hearing(judge.codec)]}
     if finished := records.find("drawn", what):
         return finished
     model, times = load_speech(run), durations and load_durations(durations)
     rows, passes = [], []
-    bar = progress_bar(len(WAYS), f"drawing, {config.core}", unit="way")
-    for way, sampling in WAYS.items():
-        heard, _, distances = judged(judge, wanted, say(model, wanted, times, sampling), SOUNDS)
-        rows += [{"way": way, **row} for row in heard]
-        passes.append({"way": way, **distances})
-        bar.update()
+    bar = progress_bar(len(ways) * len(lists), f"drawing, {config.core}", unit="pass")
+    for way, sampling in ways.items():
+        for split, wanted in lists.items():
+            heard, _, distances = judged(judge, wanted, say(model, wanted, times, sampling), SOUNDS)
+            rows += [{"way": way, "split": split, **row} for row in heard]
+            passes.append({"way": way, "split": split, **distances})
+            bar.update()
     bar.close()
     return records.save("drawn", what, {"train": run.name, "core": config.core, "rows": rows, "passes": passes})
 

@@ -62,6 +62,15 @@ def voiced_cents(audio: np.ndarray) -> np.ndarray:
     return 1200 * np.log2(found[found > 0] / 100)
 
 
+def longest_silence(audio: np.ndarray, rate: int = 24_000) -> float:
+    """Seconds of the longest stretch of audio (samples,), between what is heard first and last, that lies 40 dB under its loudest
+    10 ms; all of it where nothing is heard."""
+    frame = rate // 100
+    loud = np.square(audio[:len(audio) // frame * frame].reshape(-1, frame)).mean(1)
+    heard = np.flatnonzero(loud > 1e-4 * loud.max(initial=0.0))
+    return float(np.diff(heard).max(initial=1) - 1) / 100 if len(heard) else len(audio) / rate
+
+
 def jumps(audio: np.ndarray, joins: Sequence[int], around: float = 0.5, rate: int = 24_000) -> tuple[list[float], list[float]]:
     """By how much level (dB) and F0 (cents) change at each join, a place in audio (samples,): the medians over what is voiced in so
     many seconds after it, less those before it. A join with nothing voiced on either side is left out."""

@@ -62,6 +62,8 @@ class CodecLM(nn.Module):
             raise ValueError(f"no regime {config.regime!r}: choose causal or as_reported")
         if config.conditioning not in CONDITIONING:
             raise ValueError(f"no conditioning {config.conditioning!r}: choose one of {', '.join(CONDITIONING)}")
+        if config.dropped and config.conditioning == "prefix":
+            raise ValueError("a text that stands before the frames cannot be dropped: choose another conditioning")
         self.config, self.codebooks = config, config.codebooks
         self.core = build_core(config.core, config.size, config.regime == "causal", config.recipe,
                                config.window, config.state, config.layers, config.rotary)
@@ -110,11 +112,14 @@ class CodecLM(nn.Module):
         logits = self.heads(x).unflatten(-1, (self.codebooks, BINS)).movedim(-2, 1)
         return logits, self.end(x)[..., 0]
 
-    def forward(self, codes: Tensor, text: Tensor, guide: Guide | None = None) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: logits of each frame of `codes` given those before it, and of the end, (batch, frames)."""
+    def forward(self, codes: Tensor, text: Tensor, guide: Guide | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Teacher forcing: logits of each frame of `codes` given those before it, and of the end, (batch, frames); rows that are
+        not `kept` (batch,) are told nothing of their text."""
         before = F.pad(codes[..., :-1], (1, 0), value=START)
         if self.config.conditioning != "prefix":
-            return self._read(self.core(self._place(self._embed(before, self.told(text, guide)))))
+            told = self.told(text, guide)
+            told = told if kept is None else told * kept[:, None, None]
+            return self._read(self.core(self._place(self._embed(before, told))))
         characters, frames = text.shape[1], codes.shape[2]
         padding = F.pad(text == self.text_encoder.padding, (0, frames))  # (batch, characters + frames)
         order = padding.byte().argsort(dim=1, stable=True)[..., None]   # a row's characters, its frames, then padding

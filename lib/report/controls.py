@@ -113,8 +113,8 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Cor
 
 
 def text_box(files: dict[str, Path]) -> widgets.Widget:
-    """Type a text, choose a core among the checkpoints, which are of one language, and what becomes of its state between
-    sentences; hear it."""
+    """Type a text, choose a core among the checkpoints, which are of one language, what becomes of its state between sentences, how
+    freely it draws and how soon it ends; hear it."""
     if not files:
         return widgets.Label("No core can speak yet: run the study of speech first (make report STUDY=standard).")
     language = language_of(next(iter(files.values())))
@@ -123,13 +123,18 @@ def text_box(files: dict[str, Path]) -> widgets.Widget:
     core = _cores(files)
     core.description = "core"
     state = widgets.Dropdown(options=STATES, description="state")
+    temperature = widgets.FloatSlider(0.0, min=0.0, max=1.5, step=0.1, description="temperature")
+    end = widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="end from")
     button, output = widgets.Button(description="Speak"), widgets.Output()
 
     def said() -> tuple:
-        return (HTML(players({named(core.value): read_checkpoint(files[core.value]).say(text.value, state=state.value)}, text.value)),)
+        sampling = Sampling(temperature.value, end=end.value)
+        audio = read_checkpoint(files[core.value]).say(text.value, sampling, state.value)
+        return (HTML(players({named(core.value): audio}, text.value)),)
 
-    button.on_click(lambda _: _answer(output, (text, core, state, button), "speaking …", said))
-    return widgets.VBox([widgets.HBox([text, core, state, button]), output])
+    controls = text, core, state, temperature, end, button
+    button.on_click(lambda _: _answer(output, controls, "speaking …", said))
+    return widgets.VBox([widgets.HBox(controls, layout={"flex_flow": "row wrap"}), output])
 
 
 def _answer(output: widgets.Output, controls: tuple[widgets.Widget, ...], waiting: str, work: Callable[[], tuple]) -> None:

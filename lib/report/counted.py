@@ -8,9 +8,9 @@ from ..records import Record
 from .results import Report
 from .speech import error
 
-OFF, LOOP, WORST = 0.2, 4, 0.05     # of the frames expected; phonemes said over again; share of the sentences
-FIELDS = ("split", "durations", "category", "phonemes", "errors", "deletions", "insertions", "substitutions", "loop", "heard",
-          "frames", "expected", "reference_frames", "ended", "mos")
+OFF, LOOP, SILENCE, WORST = 0.2, 4, 0.3, 0.05   # of the frames expected; phonemes said over again; seconds; share of the sentences
+FIELDS = ("split", "durations", "category", "phonemes", "errors", "deletions", "insertions", "substitutions", "loop", "silence_s",
+          "heard", "frames", "expected", "reference_frames", "ended", "mos")
 
 
 def _percent(value: float) -> str:
@@ -21,7 +21,8 @@ def _percent(value: float) -> str:
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "error": ("phoneme error", _percent), "deletions": ("deleted", _percent), "insertions": ("inserted", _percent),
     "substitutions": ("substituted", _percent), "worst": ("worst twentieth", _percent), "early": ("stops too early", _percent),
-    "late": ("stops too late", _percent), "loops": ("loops", _percent), "rate": ("speaking rate, of the speech's", "{:.2f}".format),
+    "late": ("stops too late", _percent), "loops": ("loops", _percent), "silences": ("silences", _percent),
+    "rate": ("speaking rate, of the speech's", "{:.2f}".format),
     "f0_distance_cents": ("F0 distribution, cents off", "{:.0f}".format),
     "duration_distance_ms": ("phoneme durations, ms off", "{:.1f}".format), "mos": ("DistillMOS", "{:.2f}".format)}
 
@@ -30,8 +31,9 @@ def counted(rows: pd.DataFrame) -> dict[str, float]:
     """What is counted of some sentences, nan where the record does not hold it.
 
     Deletions, insertions and substitutions a phoneme; the mean phoneme error of the worst 5 % of the sentences; the shares of
-    sentences that stop more than a fifth before the frames expected, more than a fifth after them or at the limit, and that
-    say at least four phonemes over again; phonemes heard a second, as a share of the speech's own."""
+    sentences that stop more than a fifth before the frames expected, more than a fifth after them or at the limit, that say at
+    least four phonemes over again, and whose longest silence is 0.3 s longer than the speech's own; phonemes heard a second, as
+    a share of the speech's own."""
     planned, heard = rows[rows.expected.notna()], rows[rows.reference_frames.notna()]
     each = (rows.errors / rows.phonemes).nlargest(int(np.ceil(WORST * len(rows))))
     rate = (heard.heard.str.split().str.len().sum() / heard.frames.sum() * heard.reference_frames.sum() / heard.phonemes.sum()
@@ -40,7 +42,8 @@ def counted(rows: pd.DataFrame) -> dict[str, float]:
             **{kind: rows[kind].sum(min_count=1) / rows.phonemes.sum() for kind in ("deletions", "insertions", "substitutions")},
             "early": (planned.frames < (1 - OFF) * planned.expected).mean(),
             "late": ((planned.frames > (1 + OFF) * planned.expected) | ~planned.ended.astype(bool)).mean(),
-            "loops": (rows.loop.dropna() >= LOOP).mean(), "mos": rows.mos.astype(float).mean()}
+            "loops": (rows.loop.dropna() >= LOOP).mean(),
+            "silences": (rows.silence_s.dropna().astype(float) > SILENCE).mean(), "mos": rows.mos.astype(float).mean()}
 
 
 def _rows(rows: Iterable[dict]) -> pd.DataFrame:
@@ -92,12 +95,15 @@ def hard_table(report: Report) -> pd.DataFrame:
            for category in dict.fromkeys(seeds[0].category)}} for core, seeds in found.items() if seeds])
 
 
-def drawn_table(report: Report) -> pd.DataFrame:
-    """The first seed of each core, greedy and with its tokens drawn, on the first test sentences at predicted durations."""
-    trained, lines = {run.name for run in report.speech.get("headline", [])}, []
-    for drawn in report.drawn:
-        distances = {said["way"]: said for said in drawn.result["passes"]}
-        for way, rows in pd.DataFrame(drawn.result["rows"]).groupby("way", sort=False):
-            line = _line(drawn.result["core"], [counted(rows.reindex(columns=FIELDS)) | distances[way]])
-            lines += [{"core": line.pop("core"), "tokens": way, "sentences": len(rows), **line}] * (drawn.result["train"] in trained)
+def ways_table(said: Iterable[Record], trained: Iterable[Record], split: str = "test") -> pd.DataFrame:
+    """What runs that are `trained` said in several ways, a line a core and way: of the first test sentences or of the hard list,
+    at predicted durations."""
+    lines, names = [], {run.name for run in trained}
+    for one in said:
+        rows = pd.DataFrame(one.result["rows"])
+        rows = rows[rows.split == split] if "split" in rows else rows
+        distances = {p["way"]: p for p in one.result["passes"] if p.get("split", split) == split}
+        for way, mine in rows.groupby("way", sort=False):
+            line = _line(one.result["core"], [counted(mine.reindex(columns=FIELDS)) | distances[way]])
+            lines += [{"core": line.pop("core"), "way": way, "sentences": len(mine), **line}] * (one.result["train"] in names)
     return pd.DataFrame(lines)

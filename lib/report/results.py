@@ -40,6 +40,7 @@ class Report:
     speech: dict[str, list[Record]] = field(default_factory=dict)       # part of that study -> training runs
     said: dict[str, list[Record]] = field(default_factory=dict)         # and what they said
     drawn: list[Record] = field(default_factory=list)                   # what the first seeds said, tokens being drawn
+    guided: list[Record] = field(default_factory=list)                  # with the text's part taken several times
     longer: list[Record] = field(default_factory=list)                  # texts longer than training saw
     influence: list[Record] = field(default_factory=list)               # what each core can see, by regime
     steps_speech: Record | None = None      # headline timings at its size
@@ -77,7 +78,7 @@ def read(study: Study, *needed: str, name: str | None = None) -> Report:
             getattr(report, kind).setdefault(part.split("/")[0], []).extend(runs)
         elif kind == "again":
             report.again[part] = runs[0]
-        elif kind in ("drawn", "longer", "influence"):
+        elif kind in ("drawn", "guided", "longer", "influence"):
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])

@@ -10,7 +10,7 @@ from ..models.cores import CORES
 from .claims import named
 from .figures import colour, label_lines
 from .results import Report
-from .speech import runs
+from .speech import error, runs
 
 SPEAKS = 50         # phonemes wrong, %: with fewer a model is said to speak
 LOSS, ERROR = "validation loss (nats per token)", "phonemes wrong, predicted durations (%)"
@@ -94,6 +94,29 @@ def against_state(report: Report) -> Figure:
 def against_layers(report: Report) -> Figure:
     """Quality against the number of layers, parameters equal."""
     return _loss_and_error(rows(report, "layers"), "layers", "layers, as many parameters")
+
+
+def guided(report: Report) -> pd.DataFrame:
+    """A line a core and guidance: phonemes wrong and how far F0 is distributed from the speech's, on the first test sentences."""
+    trained, out = {run.name for run in report.speech.get("guidance", [])}, []
+    for one in report.guided if trained else []:
+        said = pd.DataFrame(one.result["rows"]).query("split == 'test'")
+        far = {p["way"]: p.get("f0_distance_cents") for p in one.result["passes"] if p["split"] == "test"}
+        out += [{"core": one.result["core"], "guidance": one.identity["ways"][way].get("guidance", 1.0), "error": error(rows),
+                 "f0": far[way]} for way, rows in said.groupby("way", sort=False) if one.result["train"] in trained]
+    return pd.DataFrame(out, columns=["core", "guidance", "error", "f0"]).astype({"f0": float})
+
+
+def against_guidance(report: Report) -> Figure:
+    """Phoneme error, and how far F0 is distributed from the speech's, against guidance: 1 is none."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for core, mine in guided(report).groupby("core", sort=False):
+        for axis, values in zip(axes, (100 * mine.error, mine.f0)):
+            axis.plot(mine.guidance, values, "o-", color=colour(core), label=named(core))
+    for axis, label in zip(axes, (ERROR, "F0 distribution, cents off")):
+        axis.set(xlabel="how many times what the text brings is taken", ylabel=label, ylim=(0, None))
+    label_lines(axes[-1])
+    return figure
 
 
 def layers_words(report: Report) -> str:

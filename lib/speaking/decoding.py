@@ -13,7 +13,7 @@ from ..data.phrases import Plan, Span, guide
 from ..data.text import encode
 from ..data.tokens import cached, undelay
 from ..models.codec_lm import BINS, START, CodecLM, Guide
-from .recorded import stepper
+from .recorded import stepper, untold
 from .sampling import Sampling, draw
 
 
@@ -79,7 +79,9 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
     codes = torch.full((len(texts), model.codebooks, steps + 1), START, device=device)  # frame 0 is the start
     generators = [torch.Generator().manual_seed(sampling.seed) for _ in texts]
     begin = time.perf_counter()
-    step = stepper(model, model.initial_state(ids, steps, told), window) if causal else None
+    if sampling.guidance != 1:
+        ids, told = untold(model, ids, told)
+    step = stepper(model, model.initial_state(ids, steps, told), window, sampling.guidance) if causal else None
     ends: dict[int, tuple[int, float, bool]] = {}                       # of each row: frames, seconds, by itself
     for t in range(steps):
         if causal:
@@ -95,7 +97,7 @@ def decode(model: CodecLM, texts: list[Tensor], limits: list[int], sampling: Sam
             if frame < delayed:
                 codes[row, max(0, frame + 1):, t + 1] = START           # codebook k begins k frames late
                 continue
-            ended = said > 0 and frame >= (open_until[row] + delayed if open_until else 0)
+            ended = said > sampling.end_logit and frame >= (open_until[row] + delayed if open_until else 0)
             if ended or frame + 1 == limits[row] + delayed:
                 ends.setdefault(row, (frame + 1, time.perf_counter() - begin, ended))
         if len(ends) == len(texts):

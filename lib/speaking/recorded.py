@@ -88,9 +88,30 @@ class Recorded:
         return outputs
 
 
-def stepper(model: CodecLM, state: DecodingState, window: int | None = None) -> Step:
+def untold(model: CodecLM, text: Tensor, told: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Texts (batch, symbols) and what their frames are told (batch, frames, width), and below them once more the same rows, told
+    nothing: what a step with guidance reads. ValueError where the model never saw that in training."""
+    if not model.config.dropped:
+        raise ValueError("guidance is for a model that was trained without its text too: train it with dropped above 0")
+    told = torch.cat([model.told(row[None, row != model.text_encoder.padding]) for row in text]) if told is None else told
+    return torch.cat([text, text]), torch.cat([told, torch.zeros_like(told)])
+
+
+def guided(step: Step, guidance: float) -> Step:
+    """The step of `untold` rows from the codes of the first half: what the text brings to the logits is taken so many times
+    (classifier-free guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598, equation 6 with w = guidance - 1)."""
+    def both(previous: Tensor) -> Outputs:
+        logits, end = step(torch.cat([previous, previous]))
+        told, without = logits.chunk(2)
+        return without + guidance * (told - without), end.chunk(2)[0]
+    return both
+
+
+def stepper(model: CodecLM, state: DecodingState, window: int | None = None, guidance: float = 1.0) -> Step:
     """The fastest way to take the steps of a model on a state. With a `window`, attention reads the last so many frames
-    alone, whatever it did in training."""
+    alone, whatever it did in training; with `guidance` the state is of `untold` rows."""
+    if guidance != 1:
+        return guided(stepper(model, state, window), guidance)
     for cache in attention_states(state.core) if window else ():
         cache.narrow(window)
     if model.offsets.device.type == "cuda" and isinstance(model.core, Core):

@@ -1,4 +1,5 @@
-"""How a token is drawn from its logits."""
+"""How a token is drawn from its logits, and when a text is at its end."""
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -12,14 +13,24 @@ WINDOW, SHARE = 10, 0.1     # frames in which repetitions are counted, and the s
 @dataclass(frozen=True)
 class Sampling:
     """How a token is drawn: greedy at temperature 0; else among the `top_k` likeliest, and the fewest that hold `top_p`.
-    Repetition-aware, one that is too frequent among the last is drawn again, from the whole distribution."""
+    Repetition-aware, one that is too frequent among the last is drawn again, from the whole distribution. A frame is the last
+    where that has more than the probability `end`. With `guidance` above 1 logits go beyond what the text makes of them: see
+    lib.speaking.recorded."""
     temperature: float = 0.0
     top_k: int = BINS
     top_p: float = 1.0
     seed: int = 0
     repetition_aware: bool = field(default=False, metadata={"before": False})
+    end: float = field(default=0.5, metadata={"before": 0.5})
+    guidance: float = field(default=1.0, metadata={"before": 1.0})
+
+    @property
+    def end_logit(self) -> float:
+        return math.log(self.end / (1 - self.end))
 
     def __post_init__(self):
+        if not 0 < self.end < 1 or not 0 <= self.guidance < math.inf:
+            raise ValueError(f"{self}: end lies between 0 and 1, guidance is at least 0")
         if not self.temperature >= 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1 or (
                 self.repetition_aware and self.temperature == 0):
             raise ValueError(f"{self}: temperature is at least 0, and above it to be repetition-aware, top_k 1 to {BINS}, top_p "

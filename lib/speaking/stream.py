@@ -17,7 +17,7 @@ from ..data.audio import SAMPLE_RATE
 from ..data.codec import Codec
 from ..data.tokens import undelay
 from ..models.codec_lm import START, CodecLM
-from .recorded import attention_states, stepper
+from .recorded import attention_states, stepper, untold
 from .sampling import WINDOW, Sampling, draw
 
 SILENCE = 10 ** (-40 / 20)              # of the loudest sample so far
@@ -85,8 +85,10 @@ class Voice:
         self.model, self.sampling, self.window = model, sampling, window
         self.late = (model.codebooks - 1) * (model.config.pattern == "delay")       # frames that the last codebook is late
         said = int(tensors["frames"]) if tensors and not window else 0
-        told = model.heads.weight.new_zeros(1, 1, model.heads.in_features)
-        self.state = model.initial_state(torch.zeros(1, 1).long().to(told.device), max(frames, said) + self.late, told)
+        text, told = torch.zeros(1, 1).long(), model.heads.weight.new_zeros(1, 1, model.heads.in_features)
+        if sampling.guidance != 1:
+            text, told = untold(model, text, told)
+        self.state = model.initial_state(text.to(told.device), max(frames, said) + self.late, told)
         self.caches = list(attention_states(self.state.core))
         self.generator = torch.Generator().manual_seed(sampling.seed)
         self.codes = torch.full((1, model.codebooks, 1), START, device=told.device)     # the last that were drawn
@@ -94,7 +96,7 @@ class Voice:
             self.stream = codec.stream()
         except ValueError:
             self.stream = Whole(codec)
-        self._step = stepper(model, self.state, window)
+        self._step = stepper(model, self.state, window, sampling.guidance)
         if tensors:
             self._restore(tensors)
 
@@ -103,7 +105,7 @@ class Voice:
         """Samples (n,) that the next frame settles, which is `told` (width,) of the text; and whether the model would end
         with the frame that is complete then, `late` frames before."""
         self._make_room()
-        self.state.text.copy_(told)
+        self.state.text[0] = told
         logits, end = self._step(self.codes[..., -1])
         drawn = draw(logits[0], self.sampling, self.generator, self.codes[0]).to(self.codes.device)     # (codebooks,)
         if early := self.state.frames <= self.late:
@@ -112,7 +114,7 @@ class Voice:
         if early:
             return np.zeros(0, np.float32), False
         frame = self.codes[0, :, -1 - self.late:]
-        return self.stream.step((undelay(frame) if self.late else frame).cpu().numpy()), end.item() > 0
+        return self.stream.step((undelay(frame) if self.late else frame).cpu().numpy()), end.item() > self.sampling.end_logit
 
     def close(self) -> np.ndarray:
         """The last samples (n,)."""
@@ -123,7 +125,7 @@ class Voice:
         if full := [cache for cache in self.caches if cache.frames == cache.room != cache.window]:
             for cache in full:
                 cache.cache = F.pad(cache.cache, (0, 0, 0, cache.room))
-            self._step = stepper(self.model, self.state, self.window)
+            self._step = stepper(self.model, self.state, self.window, self.sampling.guidance)
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of all that the next step needs."""
@@ -144,7 +146,7 @@ class Voice:
         self.codes = tensors["codes"].to(self.codes.device)
         self.generator.set_state(tensors["generator"])
         self.stream.restore({name[6:]: part for name, part in tensors.items() if name.startswith("codec.")})
-        self._step = stepper(self.model, self.state, self.window)       # which counts from here
+        self._step = stepper(self.model, self.state, self.window, self.sampling.guidance)       # which counts from here
 
 
 def _tensors(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:

@@ -182,7 +182,10 @@ def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str
 
     def step(i: int) -> tuple[Tensor, dict]:
         codes, lengths, text, told = collate([train[j] for j in sequence[i]], config.model)
-        cross_entropy, end_loss, _ = losses(*model(codes, text, told), codes, lengths)
+        kept = None
+        if dropped := config.model.dropped:
+            kept = torch.from_numpy(np.random.default_rng([config.seed, i]).random(len(codes)) >= dropped).to(DEVICE)
+        cross_entropy, end_loss, _ = losses(*model(codes, text, told, kept), codes, lengths)
         return cross_entropy + end_loss, {"loss": cross_entropy, "frames": int(lengths.sum())}
 
     def validate(i: int, history: History) -> None:

@@ -1,5 +1,5 @@
 """What a run says of sentences and of long texts, and what is counted of it: on an untrained model and an untrained ear."""
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -110,12 +110,15 @@ def test_bounds_hold_the_hard_list_apart(data, judge):
 
 
 def test_tokens_are_drawn_in_every_way(data, judge):
-    drawn = draw_and_judge(run_of("pointwise"), SPEECH, data, judge, 32)
+    drawn = draw_and_judge(run_of("pointwise"), SPEECH, data, judge, 32, module.WAYS)
     rows = pd.DataFrame(drawn.result["rows"])
-    assert list(rows.way.unique()) == list(module.WAYS) == [p["way"] for p in drawn.result["passes"]]
-    assert len(rows) == 2 * len(module.WAYS) and list(module.WAYS)[0] == "greedy" and len(module.WAYS) == 5
-    assert drawn.identity["ways"]["temperature 0.7, repetition-aware"] | {"repetition_aware": False} == {
-        **asdict(module.WAYS["temperature 0.7"])}
+    assert [(p["way"], p["split"]) for p in drawn.result["passes"]] == [
+        (way, split) for way in module.WAYS for split in ("test", "hard")]
+    assert len(rows) == 4 * len(module.WAYS) and list(module.WAYS)[0] == "greedy" and len(module.WAYS) == 7
+    assert rows.groupby("way").silence_s.count().min() == 4
+    ways = drawn.identity["ways"]
+    assert ways["temperature 0.7, repetition-aware"] == {**ways["temperature 0.7"], "repetition_aware": True}
+    assert ways["greedy, an end from 0.1"] == {**ways["greedy"], "end": 0.1}
 
 
 @pytest.mark.parametrize("core, fields, ways", [

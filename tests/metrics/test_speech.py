@@ -1,8 +1,8 @@
-"""Jumps of level and pitch where one stretch of sound follows another."""
+"""Silences, and jumps of level and pitch where one stretch of sound follows another."""
 import numpy as np
 import pytest
 
-from lib.metrics.speech import jumps
+from lib.metrics.speech import jumps, longest_silence
 
 RATE = 24_000
 
@@ -26,3 +26,13 @@ def test_a_join_with_nothing_voiced_on_one_side_is_left_out():
     assert jumps(sound, [RATE]) == ([], []) and jumps(sound, []) == ([], [])
     level, f0 = jumps(sound, [RATE, 3 * RATE // 2])
     assert level == pytest.approx([0], abs=0.3) and f0 == pytest.approx([0], abs=5)
+
+
+def test_the_longest_silence_lies_between_what_is_heard():
+    silences = [np.zeros(int(seconds * RATE)) for seconds in (0.9, 0.3, 0.4, 0.8)]
+    sound = np.concatenate([silences[0], tone(100, 0.5, 0.2), silences[1], tone(100, 0.5, 0.2), silences[2], tone(100, 0.5, 0.2),
+                            silences[3]])
+    assert longest_silence(sound) == pytest.approx(0.4, abs=0.011)
+    assert longest_silence(sound + 1e-4 * np.sin(np.arange(len(sound)))) == pytest.approx(0.4, abs=0.011)     # hiss, 50 dB under it
+    assert longest_silence(tone(100, 1, 0.2)) == 0 and longest_silence(silences[0]) == pytest.approx(0.9)
+    assert longest_silence(np.zeros(0)) == 0

@@ -15,6 +15,7 @@ from lib.data.tokens import Tokens
 from lib.measuring.listening import sound_file
 from lib.report import controls
 from lib.report.results import of_runs
+from lib.speaking.sampling import Sampling
 
 SOUND = np.sin(np.arange(2400) / 10).astype(np.float32)
 
@@ -32,14 +33,14 @@ def box(monkeypatch, tmp_path) -> SimpleNamespace:
     """A text box whose core `says` what is set, and the state of its controls while that was said."""
     made = SimpleNamespace(says=lambda text: SOUND, seen=[])
 
-    def say(text: str, state: str) -> np.ndarray:
-        made.seen.append((made.button.disabled, made.button.description, made.text.disabled, made.core.disabled, state))
+    def say(text: str, sampling: Sampling, state: str) -> np.ndarray:
+        made.seen.append((made.button.disabled, made.button.description, made.text.disabled, made.core.disabled, sampling, state))
         return made.says(text)
 
     monkeypatch.setattr(controls, "read_checkpoint", lambda path: SimpleNamespace(say=say))
     monkeypatch.setattr(controls, "language_of", lambda path: "Polish")
     row, made.output = controls.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
-    made.text, made.core, made.state, made.button = row.children
+    made.text, made.core, made.state, made.temperature, made.end, made.button = row.children
     return made
 
 
@@ -48,9 +49,9 @@ def ready(box: SimpleNamespace) -> bool:
 
 
 def test_the_button_is_still_and_says_so_until_the_sound_is_there(box, shown, capsys):
-    box.text.value, box.state.value = "kot <b>", "window"
+    box.text.value, box.state.value, box.temperature.value, box.end.value = "kot <b>", "window", 0.7, 0.3
     box.button.click()
-    assert box.seen == [(True, "speaking …", True, True, "window")] and ready(box)
+    assert box.seen == [(True, "speaking …", True, True, Sampling(0.7, end=0.3), "window")] and ready(box)
     assert "speaking …" in capsys.readouterr().out
     sound, = shown
     assert "<audio" in sound.data and "kot &lt;b&gt;" in sound.data

@@ -68,7 +68,7 @@ def test_an_old_record_says_what_it_holds(report):
     line, = counted.counted_table(report).to_dict("records")
     assert line.pop("core") == "mamba" and line.pop("phoneme error") == line.pop("worst twentieth") == "20.0 %"
     assert set(line.values()) == {"not measured"}
-    assert len(counted.hard_table(report)) == len(counted.drawn_table(report)) == 0
+    assert len(counted.hard_table(report)) == len(counted.ways_table(report.drawn, [])) == 0
 
 
 def test_the_hard_list_is_told_apart_by_what_makes_it_hard(report):
@@ -88,7 +88,7 @@ def test_drawn_tokens_are_a_line_a_way(report):
         row(way=way, errors=wrong) for way, wrong in (("greedy", 1), ("hot", 2), ("hot", 4))],
         "passes": [{"way": way, "f0_distance_cents": 5.0, "duration_distance_ms": np.nan} for way in ("greedy", "hot")]})
         for train in (run.name, "speech/gone")]
-    table = counted.drawn_table(report)
-    assert list(table.tokens) == ["greedy", "hot"] and list(table.sentences) == [1, 2]
+    table = counted.ways_table(report.drawn, report.speech["headline"])
+    assert list(table.way) == ["greedy", "hot"] and list(table.sentences) == [1, 2]
     assert list(table["phoneme error"]) == ["10.0 %", "30.0 %"] and set(table["F0 distribution, cents off"]) == {"5"}
     assert isinstance(table, pd.DataFrame) and set(table["phoneme durations, ms off"]) == {"not measured"}

@@ -5,6 +5,7 @@ import torch
 
 from lib.config import ModelConfig, TrainConfig
 from lib.data.audio import flac, read_flac
+from lib.data.text import encode
 from lib.metrics.speech import token_match
 from lib.models.codec_lm import BINS, CodecLM
 from lib.models.cores import CORES
@@ -40,6 +41,36 @@ def test_generation_ends_when_the_model_says_so():
     torch.nn.init.constant_(model.end.bias, 50.0)
     codes, figures = generate(model, "ala", 30)
     assert codes.shape == (4, 1) and figures["ended"]
+
+
+@pytest.mark.parametrize("end,frames", [(0.5, 30), (0.2, 1), (0.9, 30), (0.1, 1)])
+def test_a_text_ends_where_the_end_is_more_likely_than_asked(end, frames):
+    model = CodecLM(ModelConfig("mamba")).eval()
+    torch.nn.init.zeros_(model.end.weight)
+    torch.nn.init.constant_(model.end.bias, np.log(0.3 / 0.7))
+    assert generate(model, "ala", 30, Sampling(end=end))[0].shape == (4, frames)
+
+
+@pytest.mark.parametrize("core", ["transformer", "mamba_conv"])
+@torch.inference_mode()
+def test_guidance_takes_what_the_text_brings_several_times(core):
+    model = CodecLM(ModelConfig(core, "matched-1m", dropped=0.1)).double().eval()
+    torch.nn.init.constant_(model.end.bias, -50.0)
+    codes, _ = generate(model, "ala ma kota", 6, Sampling(guidance=2.5))
+    said, text = torch.from_numpy(codes.astype(np.int64))[None], torch.tensor([encode("ala ma kota", model.config.alphabet, "pl")])
+    told, without = (model(said, text, kept=torch.tensor([kept]))[0] for kept in (True, False))
+    assert torch.equal((without + 2.5 * (told - without)).argmax(-1), said)
+    assert np.array_equal(generate(model, "ala ma kota", 6, Sampling(guidance=1.0))[0], generate(model, "ala ma kota", 6)[0])
+    silent, _ = generate(model, "ala ma kota", 6, Sampling(guidance=0.0))       # as if nothing had been told
+    said = torch.from_numpy(silent.astype(np.int64))[None]
+    assert torch.equal(model(said, text, kept=torch.tensor([False]))[0].argmax(-1), said)
+
+
+def test_guidance_needs_a_model_that_was_trained_without_its_text_too():
+    with pytest.raises(ValueError, match="train it with dropped above 0"):
+        generate(CodecLM(ModelConfig("mamba")).eval(), "ala", 5, Sampling(guidance=2.0))
+    with pytest.raises(ValueError, match="cannot be dropped"):
+        CodecLM(ModelConfig("mamba", "matched-1m", conditioning="prefix", dropped=0.1))
 
 
 @pytest.mark.parametrize("core", CORES)

@@ -20,6 +20,7 @@ from lib.speaking.stream import FADE, MARGIN, SILENCE, Joints, Place, read_place
 
 SAID = "Ala, kot. Kot!\n\nAla. Kot"
 DRAWN = Sampling(0.8, 50, 0.95, seed=3, repetition_aware=True)
+GUIDED = Sampling(0.8, 50, 0.95, seed=3, end=0.3, guidance=1.5)
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +93,10 @@ def joined(sounds: list[np.ndarray], pauses: list[int]) -> np.ndarray:
 @pytest.mark.parametrize("core,pattern,ends,state,sampling", [
     ("mamba_conv", "delay", True, "reset", DRAWN), ("mamba_conv", "delay", True, "carried", Sampling()),
     ("transformer", "delay", False, "reset", Sampling()), ("transformer", "delay", True, "carried", DRAWN),
-    ("transformer", "delay", False, "window", Sampling()), ("interleaved", "parallel", True, "window", DRAWN)])
+    ("transformer", "delay", False, "window", Sampling()), ("interleaved", "parallel", True, "window", DRAWN),
+    ("interleaved", "delay", True, "reset", GUIDED), ("transformer", "delay", True, "window", GUIDED)])
 def test_streamed_and_whole_are_the_same_samples_whatever_the_chunk(core, pattern, ends, state, sampling):
-    speaker = untrained(core, pattern, ends)
+    speaker = untrained(core, pattern, ends, dropped=0.1)
     whole = speaker.say(SAID, sampling, state)
     assert whole.dtype == np.float32 and len(whole) > 2 * HOP
     np.testing.assert_allclose(whole, reference(speaker, sampling, state), atol=1e-5)
@@ -117,6 +119,14 @@ def test_a_text_is_taken_up_again_after_any_sentence_bit_for_bit(core, state, tm
         assert 0 < place.samples < len(whole) and np.array_equal(np.concatenate(rest), whole[place.samples:])
     with pytest.raises(ValueError, match="is at the end of its text"):
         given_out(speaker, place=places[-1])
+
+
+def test_with_guidance_too_a_text_is_taken_up_again_bit_for_bit():
+    speaker, places = untrained(dropped=0.1), []
+    whole = np.concatenate(given_out(speaker, sampling=GUIDED, state="carried", keep=places.append))
+    rest = given_out(speaker, sampling=GUIDED, state="carried", place=places[1])
+    assert np.array_equal(np.concatenate(rest), whole[places[1].samples:])
+    assert not np.array_equal(whole, speaker.say(SAID, DRAWN, "carried"))
 
 
 def test_a_text_that_goes_on_is_taken_up_where_it_was_known_to():

@@ -161,6 +161,18 @@ def test_a_run_depends_on_what_it_learns_from(data):
     assert len({key(), key(seed=1), key(changed), key(replace(data, train=[timed, *data.train[1:]]))}) == 4
 
 
+def test_training_drops_the_share_of_texts_that_is_asked_for(data, monkeypatch):
+    seen, forward = [], CodecLM.forward
+    monkeypatch.setattr(CodecLM, "forward", lambda self, codes, text, told=None, kept=None: (
+        seen.append(kept) if self.training else None, forward(self, codes, text, told, kept))[1])
+    for dropped in (0.0, 0.3):
+        train_speech.train_speech(replace(settings(steps=40, batch=5), model=replace(config("word"), dropped=dropped)), MATERIAL, data)
+        kept, seen = [k for k in seen if k is not None], []
+        assert len(kept) == (40 if dropped else 0)
+    share = torch.stack(kept).double().mean().item()
+    assert 0.6 < share < 0.8 and len({tuple(k.tolist()) for k in kept}) > 5
+
+
 def test_durations_are_learned_and_what_rounding_loses_is_kept(data):
     for conditioning in ("word", "phoneme"):
         run = train_durations(config(conditioning), data)
