@@ -178,6 +178,7 @@ class Study:
     drawn: int = 32                 # at most so many test sentences that the first of them says with tokens drawn
     hearing: int = 1200             # sentences that the recogniser learns from
     hearing_steps: int = 500
+    own_hearing_steps: int = 2500   # of the recogniser of an own corpus
     processes: int = 5              # fresh processes behind a headline timing
     repeats: int = 6                # timed repeats of each core in each process
     frames: int = 300               # length of the headline timing: 4 seconds
@@ -204,12 +205,12 @@ STUDIES = {s.name: s for s in (
           repeats=2, frames=75, limit=150, lengths=(75, 150), memory_processes=1, length_processes=1, memory_lengths=(75,),
           judged=3, tested=3, speech_cores=("transformer", "pointwise"), speech_seeds=1, speech_steps=3, rates=(1e-3, 2e-3),
           rate_steps=2, short_steps=2, strengths=("prefix",), strength_seeds=1, prefix_steps=2, windows=(20,),
-          depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3,
+          depths=(0.5,), spoken_seconds=(2,), hearing=24, hearing_steps=3, own_hearing_steps=3,
           joined=0, latency_texts=1, streams=(1,), latency_minutes=0),
     Study("quick", processes=3, repeats=4, lengths=(300, 1200, 2400), length_processes=2, memory_processes=2,
           memory_lengths=(300, 2400), phrases=600, parts=("headline",), judged=8, tested=8, speech_cores=PRIMARY[:3],
           alignment="neighbours", speech_seeds=1, speech_steps=150, speech_batch=4, rates=(8e-3,), drawn=0, spoken_seconds=(),
-          joined=0, latency_texts=3, streams=(1,), latency_minutes=0),
+          own_hearing_steps=300, joined=0, latency_texts=3, streams=(1,), latency_minutes=0),
     Study("standard", phrases=9600, speech_steps=3200, budgets=(800, 1600, 6400), control_steps=5600, strengths=STRENGTHS,
           prefix_steps=4000, more_cores=MORE_CORES, other_sizes=("matched-3m", "seed"), width_seeds=3, **WHY),
     Study("full", seeds=5, processes=9, repeats=100, codec_sentences=40, phrases=24_000, speech_seeds=5, speech_steps=12_000,

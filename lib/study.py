@@ -35,8 +35,8 @@ def material(study: Study) -> Speech:
     """What the study trains on and judges by."""
     own = study.corpus != EMBEDDED
     voice = voice_of(load_corpus(study).language) if own else study.voice
-    return Speech(study.phrases, study.judged, study.tested, voice, study.codec, study.hearing, study.hearing_steps,
-                  study if own else None)
+    return Speech(study.phrases, study.judged, study.tested, voice, study.codec, study.hearing,
+                  study.own_hearing_steps if own else study.hearing_steps, study if own else None)
 
 
 def obstacle(study: Study) -> str:
