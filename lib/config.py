@@ -28,11 +28,12 @@ ALIGNED = SPREAD + ONLY_PHONEMES
 
 # Of the study of speech: the comparison itself; the same at other numbers of steps, and the control's at equal time; other
 # strengths of the conditioning, and the text before the audio until it speaks; attention without positions, which may hold
-# beyond the lengths of training; a tenth of the texts dropped, for guidance; letters in place of phonemes, another text encoder,
-# other cores and sizes; each width of the convolution; windows and states, and numbers of layers, of equal weight; and what each
-# ingredient of the recipe brings the transformer.
-PARTS = ("headline", "budget", "time", "strengths", "prefix", "positions", "guidance", "units", "encoder", "cores", "sizes", "widths",
-         "states", "layers", "recipe")
+# beyond the lengths of training; a tenth of the texts dropped, for guidance; frames hidden and told from those on both sides, beside
+# the same steps frame by frame; letters in place of phonemes, another text encoder, other cores and sizes; each width of the
+# convolution; windows and states, and numbers of layers, of equal weight; and what each ingredient of the recipe brings the
+# transformer.
+PARTS = ("headline", "budget", "time", "strengths", "prefix", "positions", "guidance", "masked", "units", "encoder", "cores", "sizes",
+         "widths", "states", "layers", "recipe")
 PRIMARY = ("transformer", "mamba_conv", "mamba", "interleaved")     # the cores that the question is about
 WIDTHS = {"mamba": (), "mamba_conv": (3,), "mamba_conv_3_5": (3, 5), "mamba_conv_5_7": (5, 7), "mamba_conv_7_9": (7, 9),
           "mamba_conv_9_11": (9, 11)}           # kernels of the convolutions beside Mamba
@@ -70,7 +71,7 @@ def restored(kind: type, described: dict) -> "ModelConfig | TrainConfig | Speech
 class ModelConfig:
     core: str = "transformer"
     size: str = "seed"              # a size of lib.models.cores: seed, matched-3m
-    regime: str = "causal"          # causal, or as_reported: the core can see the frame it is asked for
+    regime: str = "causal"          # or as_reported: the core can see the frame it is asked for; or masked: it sees all but those
     pattern: str = "parallel"       # parallel, or delay: codebook k is k frames late
     conditioning: str = "pooled"    # how the text comes in: see CONDITIONING
     codebooks: int = 4

@@ -17,8 +17,8 @@ from .config import ALIGNED, EMBEDDED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, S
 from .data.codec import FRAME_RATE
 from .data.corpus import load_corpus
 from .data.text import voice_of
-from .measuring.intelligibility import GUIDED, WAYS, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
-from .models.cores import CORES, LACKING, WIDER, has, options
+from .measuring.intelligibility import FILLED, GUIDED, WAYS, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
+from .models.cores import CORES, LACKING, TWO_WAY, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training import durations
 from .training.alignment import LONGEST_SECONDS, aligned
@@ -138,6 +138,7 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "positions": [one(model={"rotary": False}, seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)]
                      if core == "transformer" and study.spoken_seconds and has(core, study.speech_size, rotary=False) else [],
         "guidance": [one(model={"dropped": DROPPED})] if main else [],
+        "masked": [one(), one(model={"regime": "masked", "pattern": "parallel", "window": None})] if main and core in TWO_WAY else [],
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "encoder": [one(model={"encoder": encoder}) for encoder in ("mamba_conv", "conv")] if main else [],
         "cores": [one()] if not main else [],
@@ -199,6 +200,10 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         if name in LONG and model.conditioning in ALIGNED and study.spoken_seconds and not speech.own:      # the grammar's texts
             role = f"longer/{core}" if name == "headline" else f"longer/{core}/{name}"
             records.note(study.label, role, [longer(run, speech, judge, study.spoken_seconds) for run in runs])
+        if name == "masked":        # each alone, so that its time can be compared
+            records.note(study.label, f"masked/{core}", [
+                draw_and_judge(run, speech, data, judge, study.drawn, FILLED[speech_config(run).model.regime], batch=1)
+                for run in runs if study.drawn])
         if name == "guidance":
             records.note(study.label, f"guided/{core}",
                          [draw_and_judge(run, speech, data, judge, study.drawn, GUIDED) for run in runs if study.drawn])

@@ -37,7 +37,7 @@ from ..models.cores import attends
 from ..models.durations import Durations
 from ..models.recogniser import Recogniser
 from ..progress import progress_bar
-from ..speaking.decoding import behaviour, decode, longest_of, speak
+from ..speaking.decoding import behaviour, decode, joined, longest_of, speak
 from ..speaking.sampling import Sampling
 from ..training.durations import load_durations, predicted_plan, train_durations
 from ..training.own_recogniser import code_features, train_own_recogniser
@@ -54,6 +54,8 @@ LONG_TEXTS = 4      # of the greatest length
 WAYS = {"greedy": Sampling(), **{f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
                                  for t in (0.7, 1.0) for aware in (False, True)},
         **{f"greedy, an end from {end:g}": Sampling(end=end) for end in (0.1, 0.9)}}
+FILLED = {"causal": {"frame by frame": Sampling()},
+          "masked": {f"{n} round{'s' * (n > 1)}": Sampling(rounds=n) for n in (1, 2, 4, 8, 16, 32)}}
 GUIDED = {f"guidance {s:g}": Sampling(guidance=s) for s in (0.5, 1, 1.5, 2, 3)}
 
 
@@ -144,12 +146,12 @@ def sayable(said: Iterable[Phrase], config: ModelConfig) -> list[Phrase]:
             or {name for group in p.groups for name, _ in group.phonemes}.issubset(config.alphabet)]
 
 
-def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None,
-        sampling: Sampling = Sampling()) -> list[tuple[np.ndarray, dict]]:
-    """Codes of each sentence and how it went, with the frames that it should have taken; with `durations`, a predictor, in
-    its time instead of espeak-ng's."""
+def say(model: CodecLM, wanted: list[Phrase], durations: Durations | None = None, sampling: Sampling = Sampling(),
+        batch: int = BATCH) -> list[tuple[np.ndarray, dict]]:
+    """Codes of each sentence, so many at once, and how it went, with the frames that it should have taken; with `durations`, a
+    predictor, in its time instead of espeak-ng's."""
     config, said = model.config, []
-    for group in (wanted[i:i + BATCH] for i in range(0, len(wanted), BATCH)):
+    for group in (wanted[i:i + batch] for i in range(0, len(wanted), batch)):
         if config.conditioning in ALIGNED:
             plans = [plan(p.groups, config) for p in group]
             plans = [predicted_plan(durations, *p) if durations else p for p in plans]
@@ -228,13 +230,14 @@ def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
 
 
 def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge, sentences: int,
-                   ways: dict[str, Sampling]) -> records.Record:
-    """What a run says of the first test sentences and of the hard list in each of some ways, at predicted durations, judged."""
+                   ways: dict[str, Sampling], batch: int = BATCH) -> records.Record:
+    """What a run says of the first test sentences and of the hard list in each of some ways, at predicted durations, so many
+    sentences at once, judged."""
     config, durations = speech_config(run).model, predictor(run, data)
     lists = {"test": data.test[:sentences], "hard": sayable(judge.hard, config)}
     what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
             "ways": {way: described(sampling) for way, sampling in ways.items()},
-            "sentences": [p.text for wanted in lists.values() for p in wanted],
+            "sentences": [p.text for wanted in lists.values() for p in wanted], **({"batch": batch} if batch != BATCH else {}),
             "behaviour": [behaviour(config, samplings=tuple(ways.values())), *hearing(judge.codec)]}
     if finished := records.find("drawn", what):
         return finished
@@ -243,7 +246,7 @@ def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge
     bar = progress_bar(len(ways) * len(lists), f"drawing, {config.core}", unit="pass")
     for way, sampling in ways.items():
         for split, wanted in lists.items():
-            heard, _, distances = judged(judge, wanted, say(model, wanted, times, sampling), SOUNDS)
+            heard, _, distances = judged(judge, wanted, say(model, wanted, times, sampling, batch), SOUNDS)
             rows += [{"way": way, "split": split, **row} for row in heard]
             passes.append({"way": way, "split": split, **distances})
             bar.update()
@@ -319,7 +322,7 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
             if way == "codec":
                 said = [(np.concatenate([p.codes[:config.codebooks] for p in text], 1), {}) for text in cuts]
             elif way == "restarted":
-                said = [_joined([alone[p.id] for p in text]) for text in cuts]
+                said = [joined([alone[p.id] for p in text]) for text in cuts]
             else:
                 planned = [[plan(p.groups, config) for p in text] for text in cuts]
                 said = [one for i in range(0, len(cuts), BATCH) for one in speak(
@@ -335,8 +338,3 @@ def longer(run: records.Record, speech: Speech, judge: Judge, lengths: tuple[int
             bar.update(way != "codec")
     bar.close()
     return records.save("longer", what, {"train": run.name, "core": config.core, "rows": rows}, files)
-
-
-def _joined(said: list[tuple[np.ndarray, dict]]) -> tuple[np.ndarray, dict]:
-    """Sentences as one text, which ended by itself where all of them did."""
-    return np.concatenate([codes for codes, _ in said], 1), {"ended": all(went["ended"] for _, went in said)}

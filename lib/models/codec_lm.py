@@ -8,12 +8,13 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ..config import ALIGNED, CONDITIONING, ONLY_PHONEMES, ModelConfig
-from .cores import SIZES, build_core
+from .cores import AS_REPORTED, SIZES, build_core
 from .linear import Linear
 from .text_encoder import TextEncoder
 
 BINS = 1024
 START = BINS        # start of an utterance, and padding
+REGIMES = ("causal", "as_reported", "masked")
 TIMING = 4          # numbers that tell a frame where in its span it is
 
 
@@ -58,8 +59,12 @@ class CodecLM(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.regime not in ("causal", "as_reported"):
-            raise ValueError(f"no regime {config.regime!r}: choose causal or as_reported")
+        if config.regime not in REGIMES:
+            raise ValueError(f"no regime {config.regime!r}: choose one of {', '.join(REGIMES)}")
+        if config.regime == "as_reported" and config.core not in AS_REPORTED:
+            raise ValueError(f"the core {config.core} has no regime as_reported: choose causal")
+        if config.regime == "masked" and (config.pattern, config.conditioning in ALIGNED) != ("parallel", True):
+            raise ValueError(f"masked, codebooks are parallel and frames aligned, not {config.pattern} and {config.conditioning}")
         if config.conditioning not in CONDITIONING:
             raise ValueError(f"no conditioning {config.conditioning!r}: choose one of {', '.join(CONDITIONING)}")
         if config.dropped and config.conditioning == "prefix":
@@ -112,14 +117,19 @@ class CodecLM(nn.Module):
         logits = self.heads(x).unflatten(-1, (self.codebooks, BINS)).movedim(-2, 1)
         return logits, self.end(x)[..., 0]
 
+    def given(self, codes: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of each frame of `codes`, and of the end, where each is `told` (batch, frames or 1, width) so much of the text:
+        given the frames before it, or masked, given all of them, START where a code is hidden."""
+        seen = codes if self.config.regime == "masked" else F.pad(codes[..., :-1], (1, 0), value=START)
+        return self._read(self.core(self._place(self._embed(seen, told))))
+
     def forward(self, codes: Tensor, text: Tensor, guide: Guide | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: logits of each frame of `codes` given those before it, and of the end, (batch, frames); rows that are
-        not `kept` (batch,) are told nothing of their text."""
-        before = F.pad(codes[..., :-1], (1, 0), value=START)
+        """Teacher forcing: logits of each frame of `codes` given those before it, or masked, given those that are not hidden; and
+        of the end, (batch, frames). Rows that are not `kept` (batch,) are told nothing of their text."""
         if self.config.conditioning != "prefix":
             told = self.told(text, guide)
-            told = told if kept is None else told * kept[:, None, None]
-            return self._read(self.core(self._place(self._embed(before, told))))
+            return self.given(codes, told if kept is None else told * kept[:, None, None])
+        before = F.pad(codes[..., :-1], (1, 0), value=START)
         characters, frames = text.shape[1], codes.shape[2]
         padding = F.pad(text == self.text_encoder.padding, (0, frames))  # (batch, characters + frames)
         order = padding.byte().argsort(dim=1, stable=True)[..., None]   # a row's characters, its frames, then padding

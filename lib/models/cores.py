@@ -54,7 +54,7 @@ class Core(nn.Module):
 
     def initial_state(self, batch: int, frames: int) -> list:
         if not self.causal:
-            raise ValueError("as reported, a core has no state: it must see the whole sequence at every step")
+            raise ValueError("as reported, or masked, a core has no state: it must see the whole sequence at every step")
         return [layer.initial_state(batch, frames) for layer in self.layers]
 
     def step(self, x: Tensor, state: list) -> Tensor:                   # (batch, width)
@@ -192,7 +192,8 @@ CORES: dict[str, tuple[Callable[[Shape, Options], list[nn.Module]], dict[str, Sh
                               ("mamba_conv_9_11", 1600))},
 }
 WIDER = tuple(name for name, kernels in WIDTHS.items() if len(kernels) > 1)
-AS_REPORTED = ("transformer", "mamba_conv")     # the original report's cores; the others are causal alone
+AS_REPORTED = ("transformer", "mamba_conv")     # the original report's cores
+TWO_WAY = (*AS_REPORTED, "mamba", "pointwise")  # that can do without a direction; the others are causal alone
 LACKING = {size: tuple(name for name, (_, shapes) in CORES.items() if size not in shapes) for size in SIZES}
 
 
@@ -206,8 +207,8 @@ def build_core(name: str, size: str, causal: bool, recipe: tuple[str, ...] = (),
     make, shapes = CORES[name]
     if size not in shapes:
         raise ValueError(f"the core {name} has no size {size}: choose {' or '.join(shapes)}")
-    if not causal and name not in AS_REPORTED:
-        raise ValueError(f"the core {name} has no regime as_reported: choose causal")
+    if not causal and name not in TWO_WAY:
+        raise ValueError(f"the core {name} goes one way: choose the regime causal")
     if unknown := [part for part in recipe if part not in RECIPE]:
         raise ValueError(f"no {unknown[0]!r} in a recipe: choose from {', '.join(RECIPE)}")
     modern, shape, width = size != "seed", shapes[size], SIZES[size].width

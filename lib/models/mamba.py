@@ -85,6 +85,24 @@ class Mamba(nn.Module):
     def state_numbers(self, frames: int) -> int:
         return (self.d_conv - 1 + self.d_state) * self.d_inner
 
+    def writers(self) -> list[nn.Linear]:
+        return [self.out_proj]
+
+
+class BothWays(nn.Module):
+    """Two Mambas of half the channels each, the second from the last frame to the first, summed: (batch, frames, d_model) to the
+    same. It has one Mamba's parameters, and no state (after Zhu et al. 2024, Vision Mamba)."""
+
+    def __init__(self, d_model: int, d_inner: int, d_state: int = 16):
+        super().__init__()
+        self.ahead, self.back = (Mamba(d_model, d_inner // 2, d_state) for _ in range(2))
+
+    def forward(self, x: Tensor, state: None = None) -> Tensor:
+        return self.ahead(x) + self.back(x.flip(1)).flip(1)
+
+    def writers(self) -> list[nn.Linear]:
+        return [self.ahead.out_proj, self.back.out_proj]
+
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _step(x, w_in, w_conv, b_conv, w_x, w_dt, b_dt, A, D, w_out, conv, h, y):

@@ -77,7 +77,7 @@ def _behind(found: Iterable[Comparison | Judgement]) -> tuple[str, ...]:
 def findings(report: Report, judged: list[Judgement], memorised: list[Comparison]) -> list[Finding]:
     """All that this study has, the answer first."""
     found = (quality(report), told(report), length(report), cost(report), speaking(report), learning(report), state(report),
-             guidance(report), width(report), memorising(report, memorised), original(report, judged))
+             guidance(report), masked(report), width(report), memorising(report, memorised), original(report, judged))
     return [finding for finding in found if finding]
 
 
@@ -326,6 +326,24 @@ def guidance(report: Report) -> Finding | None:
                    lambda: why.against_guidance(report),
                    (("By guidance", lambda: counted.ways_table(report.guided, report.speech["guidance"])),),
                    runs=_names(report.guided))
+
+
+def masked(report: Report) -> Finding | None:
+    """What a core that sees both sides makes of hidden frames, beside itself frame by frame: what the look-ahead branch is for."""
+    rows = why.masked(report)
+    best = {core: mine.loc[mine.error.idxmin()] for core, mine in rows[rows.rounds > 0].groupby("core", sort=False)}
+    if not best:
+        return None
+    frames = {row.core: row for row in rows[rows.rounds == 0].itertuples()}
+    both = [f"{named(core)} gets {100 * row.error:.1f} % wrong in {row.rounds} round{'s' if row.rounds > 1 else ''}"
+            + (f" and {100 * frames[core].error:.1f} % frame by frame" if core in frames else "") for core, row in best.items()]
+    return Finding("masked", "", f"Hidden frames told from both sides: {joined(both)}.",
+                   "The one setting in which the original report's look-ahead is honest: all frames at once, the surest first, the "
+                   "first codebook in several rounds and each other in one. Attention has no mask there, the hybrid its convolution "
+                   "as drawn, Mamba goes both ways, parameters equal. Both saw as many steps; one seed a core, numbers and no verdict.",
+                   lambda: why.against_rounds(report),
+                   (("By the number of rounds", lambda: counted.ways_table(report.masked, report.speech["masked"])),),
+                   runs=_names(report.masked))
 
 
 def width(report: Report) -> Finding | None:

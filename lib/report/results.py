@@ -41,6 +41,7 @@ class Report:
     said: dict[str, list[Record]] = field(default_factory=dict)         # and what they said
     drawn: list[Record] = field(default_factory=list)                   # what the first seeds said, tokens being drawn
     guided: list[Record] = field(default_factory=list)                  # with the text's part taken several times
+    masked: list[Record] = field(default_factory=list)                  # frames hidden, said in rounds, and frame by frame
     longer: list[Record] = field(default_factory=list)                  # texts longer than training saw
     influence: list[Record] = field(default_factory=list)               # what each core can see, by regime
     steps_speech: Record | None = None      # headline timings at its size
@@ -78,7 +79,7 @@ def read(study: Study, *needed: str, name: str | None = None) -> Report:
             getattr(report, kind).setdefault(part.split("/")[0], []).extend(runs)
         elif kind == "again":
             report.again[part] = runs[0]
-        elif kind in ("drawn", "guided", "longer", "influence"):
+        elif kind in ("drawn", "guided", "masked", "longer", "influence"):
             setattr(report, kind, getattr(report, kind) + runs)
         elif runs and kind != "sampled":
             setattr(report, role, runs[0])

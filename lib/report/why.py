@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..config import SpeechConfig, restored
+from ..data.codec import FRAME_RATE
 from ..models.cores import CORES
 from .claims import named
 from .figures import colour, label_lines
@@ -116,6 +117,36 @@ def against_guidance(report: Report) -> Figure:
     for axis, label in zip(axes, (ERROR, "F0 distribution, cents off")):
         axis.set(xlabel="how many times what the text brings is taken", ylabel=label, ylim=(0, None))
     label_lines(axes[-1])
+    return figure
+
+
+def masked(report: Report) -> pd.DataFrame:
+    """A line a core and number of rounds, 0 for frame by frame: phonemes wrong on the first test sentences, and seconds that it takes
+    to say a second, each sentence alone."""
+    trained, out = {run.name for run in report.speech.get("masked", [])}, []
+    for one in report.masked if trained else []:
+        filled = one.identity["ways"].keys() != {"frame by frame"}
+        for way, rows in pd.DataFrame(one.result["rows"]).query("split == 'test'").groupby("way", sort=False):
+            rounds = one.identity["ways"][way].get("rounds", 1) if filled else 0
+            out += [{"core": one.result["core"], "rounds": rounds, "error": error(rows),
+                     "seconds": rows.seconds.sum() / rows.frames.sum() * FRAME_RATE}] * (one.result["train"] in trained)
+    return pd.DataFrame(out, columns=["core", "rounds", "error", "seconds"])
+
+
+def against_rounds(report: Report) -> Figure:
+    """Phoneme error against the rounds of masked decoding, and against the time that a second of sound takes; dashed, and the square,
+    is the same core frame by frame."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
+    for core, rows in masked(report).groupby("core", sort=False):
+        filled, frames = rows[rows.rounds > 0], rows[rows.rounds == 0]
+        axes[0].plot(filled.rounds, 100 * filled.error, "o-", color=colour(core))
+        axes[1].plot(filled.seconds, 100 * filled.error, "o-", color=colour(core), label=named(core))
+        for row in frames.itertuples():
+            axes[0].axhline(100 * row.error, color=colour(core), linestyle="--", linewidth=1)
+            axes[1].plot(row.seconds, 100 * row.error, "s", color=colour(core))
+    axes[0].set(xlabel="rounds for the first codebook", ylabel=ERROR, xscale="log", ylim=(0, None))
+    axes[1].set(xlabel="seconds to say a second", xscale="log")
+    label_lines(axes[1])
     return figure
 
 

@@ -13,6 +13,7 @@ from ..data.phrases import Plan, Span, guide
 from ..data.text import encode
 from ..data.tokens import cached, undelay
 from ..models.codec_lm import BINS, START, CodecLM, Guide
+from .masked import fill
 from .recorded import stepper, untold
 from .sampling import Sampling, draw
 
@@ -48,7 +49,9 @@ def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling
     """What the model says for each text, a list of sentences, all texts at once. Sentences are encoded one by one, as in
     training; the core goes through all of them, attention reading the last `window` frames where that is given. A text of
     several sentences is kept from ending before the second half of the last, however sure the model is that it is done;
-    it ends at the latest where `longest_of` has it."""
+    it ends at the latest where `longest_of` has it. A masked model says one sentence after the other, each in its time."""
+    if model.config.regime == "masked":
+        return [joined([fill(model, told(model, sentence), sampling) for sentence in text]) for text in texts]
     parts = [[told(model, sentence) for sentence in text] for text in texts]
     rows = [torch.cat(sentences) for sentences in parts]
     last = [len(row) - len(said[-1]) // 2 if len(said) > 1 else 0 for row, said in zip(rows, parts)]
@@ -56,6 +59,13 @@ def speak(model: CodecLM, texts: list[list[Plan]], sampling: Sampling = Sampling
     filled = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row), -1)]) for row in rows])
     symbols = [torch.tensor([i for ids, _ in text for i in ids]) for text in texts]
     return decode(model, symbols, [longest_of(len(row)) for row in rows], sampling, filled, last, window)
+
+
+def joined(said: list[tuple[np.ndarray, dict]]) -> tuple[np.ndarray, dict]:
+    """Sentences as one text, which ended by itself where all of them did."""
+    codes, seconds = np.concatenate([codes for codes, _ in said], 1), sum(went["seconds"] for _, went in said)
+    return codes, {"frames": codes.shape[1], "seconds": seconds, "ended": all(went["ended"] for _, went in said),
+                   "tokens_per_s": codes.size / seconds}
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ class Sampling:
     """How a token is drawn: greedy at temperature 0; else among the `top_k` likeliest, and the fewest that hold `top_p`.
     Repetition-aware, one that is too frequent among the last is drawn again, from the whole distribution. A frame is the last
     where that has more than the probability `end`. With `guidance` above 1 logits go beyond what the text makes of them: see
-    lib.speaking.recorded."""
+    lib.speaking.recorded. A masked model takes `rounds` rounds for its first codebook: see lib.speaking.masked."""
     temperature: float = 0.0
     top_k: int = BINS
     top_p: float = 1.0
@@ -23,14 +23,15 @@ class Sampling:
     repetition_aware: bool = field(default=False, metadata={"before": False})
     end: float = field(default=0.5, metadata={"before": 0.5})
     guidance: float = field(default=1.0, metadata={"before": 1.0})
+    rounds: int = field(default=1, metadata={"before": 1})
 
     @property
     def end_logit(self) -> float:
         return math.log(self.end / (1 - self.end))
 
     def __post_init__(self):
-        if not 0 < self.end < 1 or not 0 <= self.guidance < math.inf:
-            raise ValueError(f"{self}: end lies between 0 and 1, guidance is at least 0")
+        if not 0 < self.end < 1 or not 0 <= self.guidance < math.inf or self.rounds < 1:
+            raise ValueError(f"{self}: end lies between 0 and 1, guidance is at least 0, rounds at least 1")
         if not self.temperature >= 0 or not 1 <= self.top_k <= BINS or not 0 < self.top_p <= 1 or (
                 self.repetition_aware and self.temperature == 0):
             raise ValueError(f"{self}: temperature is at least 0, and above it to be repetition-aware, top_k 1 to {BINS}, top_p "

@@ -23,8 +23,10 @@ from .alignment import aligned, phrases_of
 from .behaviour import behaviour
 from .checkpoint import load_weights
 from .loop import History, finished, fit, warm_and_cool
+from .masking import hidden, hide
 from .optimiser import flops, make_optimiser
 
+HIDDEN = 0.7            # of the frames of a codebook, where a masked model is evaluated
 POOL = 16               # batches' worth of phrases that are sorted by length before they are cut into batches
 
 
@@ -102,8 +104,12 @@ def example(phrase: Phrase, config: ModelConfig) -> Example:
 
 
 def collate(examples: list[Example], config: ModelConfig) -> tuple[Tensor, Tensor, Tensor, Guide]:
-    """Codes (batch, codebooks, frames) padded with START, lengths (batch,), text (batch, symbols) and the guide."""
+    """Codes (batch, codebooks, frames) padded with START, lengths (batch,), text (batch, symbols) and the guide. Masked, all are cut
+    to the frames of the shortest: a core that sees all frames would see what pads."""
     codes, text, where, timing = zip(*examples)
+    if config.regime == "masked":
+        shortest = min(map(len, where))
+        codes, where, timing = [c[:, :shortest] for c in codes], [w[:shortest] for w in where], [t[:shortest] for t in timing]
     lengths = torch.tensor([len(w) for w in where])
     padded = pad_sequence([c.T for c in codes], batch_first=True, padding_value=START).transpose(1, 2)
     texts = pad_sequence(text, batch_first=True, padding_value=config.vocabulary)
@@ -137,10 +143,19 @@ def rate(config: SpeechConfig, step: int) -> float:
 
 @torch.inference_mode()
 def evaluate(model: CodecLM, examples: list[Example]) -> dict:
-    """Teacher-forced cross-entropy per token and accuracy of each codebook, mean over phrases; and the former of each."""
+    """Teacher-forced cross-entropy per token and accuracy of each codebook, mean over phrases; and the former of each. Masked, each
+    codebook is asked for in turn, HIDDEN of its frames."""
     rows = []
     for one in examples:
         codes, lengths, text, told = collate([one], model.config)
+        if model.config.regime == "masked":
+            random, found = np.random.default_rng(0), []
+            for k in range(model.codebooks):
+                seen, asked = hide(codes, np.array([k]), np.array([HIDDEN]), random)
+                cross_entropy, _, right = losses(*model(seen, text, told), asked, lengths)
+                found.append(torch.stack([cross_entropy, right[k]]))
+            rows.append(torch.cat([torch.stack(found)[:, 0].mean()[None], torch.stack(found)[:, 1]]))
+            continue
         cross_entropy, _, right = losses(*model(codes, text, told), codes, lengths)
         rows.append(torch.cat([cross_entropy[None], right]))
     table = torch.stack(rows)                   # (phrases, 1 + codebooks)
@@ -157,15 +172,18 @@ def costs(model: CodecLM, one: Example) -> dict:
         (cross_entropy + end_loss).backward()
     frames = codes.shape[2]
     return {"training_flops_per_frame": flops(model, step, 1, frames) / frames,
-            "state_bytes": {str(n): model.core.state_bytes(n) for n in (300, 4800)}}
+            "state_bytes": {str(n): model.core.state_bytes(n) for n in (300, 4800) if model.core.causal}}
 
 
 def identity(config: SpeechConfig, speech: Speech, data: Data) -> dict:
     """What a run depends on: not on who hears it."""
     schedule = [rate(config, round(share * (config.steps - 1))) for share in (0, 0.02, 0.5, 0.9, 1)]
     batches = [i for batch in order([3, 1, 4, 1, 5, 9, 2, 6], 2, 5, 0) for i in batch]
+    masks = []
+    if config.model.regime == "masked":
+        masks = [part.double().mean().item() for part in hidden(torch.arange(60).view(2, 3, 10), np.random.default_rng(0))]
     return {"config": described(config), "voice": speech.voice, "codec_name": speech.codec, "data": data.digest,
-            "codec": data.made_with, "behaviour": behaviour(config) + records.stable(schedule + batches)}
+            "codec": data.made_with, "behaviour": behaviour(config) + records.stable(schedule + batches + masks)}
 
 
 def train_speech(config: SpeechConfig, speech: Speech, data: Data, to_speak: bool = False) -> records.Record:
@@ -185,7 +203,9 @@ def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str
         kept = None
         if dropped := config.model.dropped:
             kept = torch.from_numpy(np.random.default_rng([config.seed, i]).random(len(codes)) >= dropped).to(DEVICE)
-        cross_entropy, end_loss, _ = losses(*model(codes, text, told, kept), codes, lengths)
+        seen, asked = (codes, codes) if config.model.regime != "masked" else hidden(
+            codes, np.random.default_rng([config.seed, i, 1]))
+        cross_entropy, end_loss, _ = losses(*model(seen, text, told, kept), asked, lengths)
         return cross_entropy + end_loss, {"loss": cross_entropy, "frames": int(lengths.sum())}
 
     def validate(i: int, history: History) -> None:

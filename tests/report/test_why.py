@@ -6,7 +6,7 @@ import pytest
 
 from lib import records
 from lib.config import ModelConfig, SpeechConfig, described, study
-from lib.report import why
+from lib.report import findings, why
 from lib.report.results import Report
 
 USUAL = SpeechConfig(ModelConfig("transformer", "matched-1m", conditioning="word", units="phonemes"), steps=40)
@@ -88,3 +88,47 @@ def test_encoders_and_the_text_before_the_audio(report):
 def test_without_these_parts_there_is_nothing(report):
     assert len(why.rows(report, "states", "budget")) == 0 == len(why.encoders(report)) == len(why.prefixed(report))
     assert why.flattening(report) == [] and why.prefix_words(report) == ""
+
+
+def in_ways(report: Report, kind: str, config: SpeechConfig, ways: dict[str, dict], wrong: dict[str, int], seconds: float = 1.0) -> None:
+    """A run of a part that said the test and the hard list in some ways, so many errors among 100 phonemes in each of the former."""
+    part = {"guided": "guidance"}.get(kind, kind)
+    run = records.save("speech", {"config": described(config), "part": part}, {})
+    row = {"id": "t", "category": "", "durations": "predicted", "phonemes": 100, "deletions": 0, "insertions": 0, "substitutions": 0, "loop": 0,
+           "silence_s": 0.0, "heard": "a " * 9, "frames": 75, "expected": 75, "reference_frames": 75, "ended": True, "mos": None}
+    report.speech.setdefault(part, []).append(run)
+    getattr(report, kind).append(records.save("drawn", {"run": run.key, "ways": ways}, {
+        "train": run.name, "core": config.model.core,
+        "rows": [{**row, "way": way, "split": split, "errors": wrong[way] if split == "test" else 99, "seconds": seconds * (i + 1)}
+                 for i, way in enumerate(ways) for split in ("test", "hard")],
+        "passes": [{"way": way, "split": split, "f0_distance_cents": 10.0 * i, "duration_distance_ms": 1.0}
+                   for i, way in enumerate(ways) for split in ("test", "hard")]}))
+
+
+def test_guidance_is_told_beside_none(report):
+    ways = {"guidance 1": {}, "guidance 2": {"guidance": 2.0}, "guidance 3": {"guidance": 3.0}}
+    in_ways(report, "guided", of(), ways, {"guidance 1": 10, "guidance 2": 7, "guidance 3": 12})
+    in_ways(report, "guided", of(core="mamba"), ways, {"guidance 1": 6, "guidance 2": 8, "guidance 3": 9})
+    found = findings.guidance(report)
+    assert found.said.endswith("wrong phonemes: Transformer goes from 10.0 to 7.0 % at 2; Mamba is best without, at 6.0 %.")
+    error, f0 = found.draw().axes
+    assert list(error.lines[0].get_xdata()) == [1, 2, 3] and list(error.lines[0].get_ydata()) == pytest.approx([10, 7, 12])
+    assert list(f0.lines[0].get_ydata()) == [0, 10, 20] and len(found.numbers[0][1]()) == 6
+
+
+def test_masked_decoding_is_told_beside_the_same_core_frame_by_frame(report):
+    rounds = {"1 round": {}, "4 rounds": {"rounds": 4}}
+    in_ways(report, "masked", of(core="mamba_conv", regime="masked"), rounds, {"1 round": 20, "4 rounds": 12}, 0.1)
+    in_ways(report, "masked", of(core="mamba_conv"), {"frame by frame": {}}, {"frame by frame": 9}, 0.3)
+    in_ways(report, "masked", of(core="pointwise", regime="masked"), rounds, {"1 round": 50, "4 rounds": 60}, 0.1)
+    found = findings.masked(report)
+    assert found.said == ("Hidden frames told from both sides: Mamba + convolution gets 12.0 % wrong in 4 rounds and 9.0 % frame by "
+                          "frame and pointwise gets 50.0 % wrong in 1 round.")
+    by_rounds, by_time = found.draw().axes
+    assert list(by_rounds.lines[0].get_xdata()) == [1, 4] and list(by_rounds.lines[0].get_ydata()) == pytest.approx([20, 12])
+    assert list(by_time.lines[0].get_xdata()) == pytest.approx([0.1, 0.2]) and list(by_time.lines[1].get_xdata()) == pytest.approx([0.3])
+    assert len(found.numbers[0][1]()) == 5 and len(found.runs) == 3
+
+
+def test_what_did_not_run_has_no_finding(report):
+    assert findings.guidance(report) is None and findings.masked(report) is None

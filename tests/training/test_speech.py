@@ -11,7 +11,7 @@ from lib import records
 from lib.config import ALIGNED, ModelConfig, SpeechConfig
 from lib.data.phrases import PAUSE, Group, Phrase, plan
 from lib.measuring.intelligibility import cut
-from lib.models.codec_lm import CodecLM, losses
+from lib.models.codec_lm import START, CodecLM, losses
 from lib.models.durations import Durations, duration_loss
 from lib.speaking.decoding import speak
 from lib.training import speech as train_speech
@@ -171,6 +171,27 @@ def test_training_drops_the_share_of_texts_that_is_asked_for(data, monkeypatch):
         assert len(kept) == (40 if dropped else 0)
     share = torch.stack(kept).double().mean().item()
     assert 0.6 < share < 0.8 and len({tuple(k.tolist()) for k in kept}) > 5
+
+
+@pytest.mark.parametrize("core", ["transformer", "mamba_conv", "mamba", "pointwise"])
+def test_a_masked_run_learns_and_is_found_again(core, data):
+    model = replace(config("word", core, pattern="parallel"), regime="masked")
+    settings = SpeechConfig(model, steps=30, batch=4, validate_every=10, warmup=2)
+    run = train_speech.train_speech(settings, MATERIAL, data)
+    *_, last = run.result["validation"]
+    assert np.mean(run.result["loss"][-8:]) < np.mean(run.result["loss"][:8]) - 0.3
+    assert np.isfinite(last["loss"]) and len(last["per_codebook"]) == 4 and np.isfinite(last["per_codebook"]).all()
+    assert run.result["state_bytes"] == {} and train_speech.train_speech(settings, MATERIAL, data) == run
+    causal = replace(settings, model=replace(model, regime="causal"))
+    assert train_speech.identity(causal, MATERIAL, data)["behaviour"] != train_speech.identity(settings, MATERIAL, data)["behaviour"]
+
+
+def test_a_masked_batch_is_cut_to_its_shortest_row():
+    examples = [example(phrase(n, 1 + n), replace(config("word", pattern="parallel"), regime="masked")) for n in range(3)]
+    codes, lengths, _, told = collate(examples, replace(config("word", pattern="parallel"), regime="masked"))
+    shortest = min(len(where) for _, _, where, _ in examples)
+    assert codes.shape[2] == told.where.shape[1] == told.timing.shape[1] == shortest and lengths.tolist() == [shortest] * 3
+    assert not (codes == START).any() and torch.equal(codes[2], examples[2][0][:, :shortest])
 
 
 def test_durations_are_learned_and_what_rounding_loses_is_kept(data):
