@@ -340,7 +340,7 @@ def masked(report: Report) -> Finding | None:
     return Finding("masked", "", f"Hidden frames told from both sides: {joined(both)}.",
                    "The one setting in which the original report's look-ahead is honest: all frames at once, the surest first, the "
                    "first codebook in several rounds and each other in one. Attention has no mask there, the hybrid its convolution "
-                   "as drawn, Mamba goes both ways, parameters equal. Both saw as many steps; one seed a core, numbers and no verdict.",
+                   "as drawn, Mamba goes both ways, parameters equal. Both saw as many steps; one seed, numbers and no verdict.",
                    lambda: why.against_rounds(report),
                    (("By the number of rounds", lambda: counted.ways_table(report.masked, report.speech["masked"])),),
                    runs=_names(report.masked))

@@ -123,7 +123,7 @@ def test_masked_decoding_is_told_beside_the_same_core_frame_by_frame(report):
     in_ways(report, "masked", of(core="pointwise", regime="masked"), rounds, {"1 round": 50, "4 rounds": 60}, 0.1)
     found = findings.masked(report)
     assert found.said == ("Hidden frames told from both sides: Mamba + convolution gets 12.0 % wrong in 4 rounds and 9.0 % frame by "
-                          "frame and pointwise gets 50.0 % wrong in 1 round.")
+                          "frame and control gets 50.0 % wrong in 1 round.")
     by_rounds, by_time = found.draw().axes
     assert list(by_rounds.lines[0].get_xdata()) == [1, 4] and list(by_rounds.lines[0].get_ydata()) == pytest.approx([20, 12])
     assert list(by_time.lines[0].get_xdata()) == pytest.approx([0.1, 0.2]) and list(by_time.lines[1].get_xdata()) == pytest.approx([0.3])
