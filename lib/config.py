@@ -26,12 +26,7 @@ SPREAD = ("utterance", "word")                  # of phonemes or characters, as 
 ONLY_PHONEMES = ("phoneme", "neighbours")
 ALIGNED = SPREAD + ONLY_PHONEMES
 
-# Of the study of speech: the comparison itself; the same at other numbers of steps, and the control's at equal time; other
-# strengths of the conditioning, and the text before the audio until it speaks; attention without positions, which may hold
-# beyond the lengths of training; a tenth of the texts dropped, for guidance; frames hidden and told from those on both sides, beside
-# the same steps frame by frame; letters in place of phonemes, another text encoder, other cores and sizes; each width of the
-# convolution; windows and states, and numbers of layers, of equal weight; and what each ingredient of the recipe brings the
-# transformer.
+# Of the study of speech: the comparison itself, and what is another than in it (README.md has a line for each).
 PARTS = ("headline", "budget", "time", "strengths", "prefix", "positions", "guidance", "masked", "units", "encoder", "cores", "sizes",
          "widths", "states", "layers", "recipe")
 PRIMARY = ("transformer", "mamba_conv", "mamba", "interleaved")     # the cores that the question is about

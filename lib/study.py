@@ -17,7 +17,7 @@ from .config import ALIGNED, EMBEDDED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, S
 from .data.codec import FRAME_RATE
 from .data.corpus import load_corpus
 from .data.text import voice_of
-from .measuring.intelligibility import FILLED, GUIDED, WAYS, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
+from .measuring.intelligibility import BATCH, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
 from .models.cores import CORES, LACKING, TWO_WAY, WIDER, has, options
 from .speaking.speaker import write_checkpoint, write_errors
 from .training import durations
@@ -26,6 +26,7 @@ from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
 LONG = ("headline", "positions")    # parts of which each run says long texts too
+DRAWN = {"headline": "drawn", "guidance": "guided", "masked": "masked"}     # that say sentences in several ways, and as what
 FEWEST = 4      # batches of clips to train on, of an own corpus
 DROPPED = 0.1   # of the texts, where guidance is learned
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
@@ -200,16 +201,11 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         if name in LONG and model.conditioning in ALIGNED and study.spoken_seconds and not speech.own:      # the grammar's texts
             role = f"longer/{core}" if name == "headline" else f"longer/{core}/{name}"
             records.note(study.label, role, [longer(run, speech, judge, study.spoken_seconds) for run in runs])
-        if name == "masked":        # each alone, so that its time can be compared
-            records.note(study.label, f"masked/{core}", [
-                draw_and_judge(run, speech, data, judge, study.drawn, FILLED[speech_config(run).model.regime], batch=1)
-                for run in runs if study.drawn])
-        if name == "guidance":
-            records.note(study.label, f"guided/{core}",
-                         [draw_and_judge(run, speech, data, judge, study.drawn, GUIDED) for run in runs if study.drawn])
+        if name in DRAWN and study.drawn:       # of the headline the first seed; masked, each sentence alone, so that it has a time
+            records.note(study.label, f"{DRAWN[name]}/{core}", [
+                draw_and_judge(run, speech, data, judge, study.drawn, name, 1 if name == "masked" else BATCH)
+                for run in (runs[:1] if name == "headline" else runs)])
         if name == "headline":
-            records.note(study.label, f"drawn/{core}",
-                         [draw_and_judge(run, speech, data, judge, study.drawn, WAYS) for run in runs[:1] if study.drawn])
             if model.conditioning in ALIGNED:
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  durations.train_durations(model, data))

@@ -51,12 +51,13 @@ BATCH = 16          # sentences said at once
 SOUNDS = 4          # sentences of a list whose sound is kept
 VALIDATION = 12     # validation sentences that are said
 LONG_TEXTS = 4      # of the greatest length
-WAYS = {"greedy": Sampling(), **{f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
-                                 for t in (0.7, 1.0) for aware in (False, True)},
-        **{f"greedy, an end from {end:g}": Sampling(end=end) for end in (0.1, 0.9)}}
-FILLED = {"causal": {"frame by frame": Sampling()},
-          "masked": {f"{n} round{'s' * (n > 1)}": Sampling(rounds=n) for n in (1, 2, 4, 8, 16, 32)}}
-GUIDED = {f"guidance {s:g}": Sampling(guidance=s) for s in (0.5, 1, 1.5, 2, 3)}
+WAYS = {"headline": {"greedy": Sampling(), **{
+            f"temperature {t:g}{', repetition-aware' if aware else ''}": Sampling(t, repetition_aware=aware)
+            for t in (0.7, 1.0) for aware in (False, True)},
+            **{f"greedy, an end from {end:g}": Sampling(end=end) for end in (0.1, 0.9)}},
+        "guidance": {f"guidance {s:g}": Sampling(guidance=s) for s in (0.5, 1, 1.5, 2, 3)},
+        "masked": {f"{n} round{'s' * (n > 1)}": Sampling(rounds=n) for n in (1, 2, 4, 8, 16, 32)}}      # by part of the study
+FRAMES = {"frame by frame": Sampling()}         # of a run that the masked ones stand beside
 
 
 @dataclass(frozen=True)
@@ -230,10 +231,11 @@ def shuffled_error(rows: list[dict], wanted: list[Phrase]) -> float:
 
 
 def draw_and_judge(run: records.Record, speech: Speech, data: Data, judge: Judge, sentences: int,
-                   ways: dict[str, Sampling], batch: int = BATCH) -> records.Record:
-    """What a run says of the first test sentences and of the hard list in each of some ways, at predicted durations, so many
-    sentences at once, judged."""
+                   part: str, batch: int = BATCH) -> records.Record:
+    """What a run of a part says of the first test sentences and of the hard list in each of its WAYS, at predicted durations, so
+    many sentences at once, judged."""
     config, durations = speech_config(run).model, predictor(run, data)
+    ways = FRAMES if (part, config.regime) == ("masked", "causal") else WAYS[part]
     lists = {"test": data.test[:sentences], "hard": sayable(judge.hard, config)}
     what = {"run": run.key, "weights": run.files, "judge": judge.record.key, "durations": durations and durations.key,
             "ways": {way: described(sampling) for way, sampling in ways.items()},
