@@ -14,7 +14,6 @@ from math import inf, isfinite
 
 from . import config, records
 from .config import ALIGNED, EMBEDDED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, Study
-from .data.codec import FRAME_RATE
 from .data.corpus import load_corpus
 from .data.text import voice_of
 from .measuring.intelligibility import BATCH, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
@@ -48,10 +47,8 @@ def obstacle(study: Study) -> str:
     if study.corpus == EMBEDDED:
         return ""
     corpus, needed = load_corpus(study), FEWEST * study.speech_batch
-    if corpus.frame_rate != FRAME_RATE:
-        return f"the study of speech is made for {FRAME_RATE:g} frames a second: these codes have {corpus.frame_rate:g}"
     for split, least, use in (("train", needed, "train on"), ("test", 1, "be tested on")):
-        there = sum(row["frames"] <= LONGEST_SECONDS * FRAME_RATE for row in corpus.rows(split))
+        there = sum(row["frames"] <= LONGEST_SECONDS * corpus.frame_rate for row in corpus.rows(split))
         if there < least:
             return (f"the study of speech needs {least} clip{'s' * (least > 1)} of at most {LONGEST_SECONDS:g} s to {use}: there are "
                     f"{there}")

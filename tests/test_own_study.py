@@ -11,7 +11,7 @@ from lib.study import obstacle, speak_and_judge
 from lib.training import speech as training
 
 SMALL = dict(parts=["headline"], speech_seeds=1, speech_steps=3, speech_cores=["transformer", "pointwise"], rates=[8e-3], tested=4,
-             judged=3, drawn=2, hearing=40, hearing_steps=6)
+             judged=3, drawn=2, hearing=40, own_hearing_steps=6)
 
 
 def study_of(folder, **more) -> config.Study:
@@ -24,7 +24,8 @@ def test_a_corpus_of_ones_own_is_aligned_spoken_and_judged(kind, tmp_path):
     codec = load_codec()
     said = phrases("train", 90, "pl", codec)[:60]
     if kind == "codes":
-        make_tokens(tmp_path / "own", [(p.id, p.text, p.codes[:4].astype(np.int64)) for p in said], "somebody's", language="pl")
+        slower = [(p.id, p.text, p.codes[:4, np.arange(0, p.codes.shape[1], 1.5).astype(int)].astype(np.int64)) for p in said]
+        make_tokens(tmp_path / "own", slower, "somebody's", language="pl", frame_rate=50)
         study = study_of(tmp_path / "own")
     else:
         make_ljspeech(tmp_path / "own", [(p.id, p.text, codec.decode(p.codes)) for p in said])
@@ -32,7 +33,8 @@ def test_a_corpus_of_ones_own_is_aligned_spoken_and_judged(kind, tmp_path):
     assert obstacle(study) == ""
     speak_and_judge(study, study.speech_cores)
     report = results.read(study)
-    report.corpus = records.save("corpus", {}, {"speech": "an own corpus", "language": "pl"})
+    report.corpus = records.save("corpus", {}, {"speech": "an own corpus", "language": "pl",
+                                                "frame_rate": 50 if kind == "codes" else 75})
     heard = {said.result["config"]["model"]["core"]: said for said in report.said["headline"]}
     assert set(heard) == {"transformer", "pointwise"} and report.alignment.result["voice"] == "pl"
     rows = heard["transformer"].result["rows"]
@@ -78,10 +80,12 @@ def test_what_keeps_a_corpus_from_being_spoken_is_said(tmp_path):
     make_tokens(tmp_path / "few", clips[:30], "somebody's", language="pl")
     assert obstacle(study_of(tmp_path / "few")) == "the study of speech needs 32 clips of at most 20 s to train on: there are 24"
     for name, more, words in (("a", {"language": ""}, "needs to know the language: give it (language)"),
-                              ("b", {"language": "nn"}, "espeak-ng does not speak language 'nn'"),
-                              ("c", {"frame_rate": 50}, "made for 75 frames a second: these codes have 50")):
+                              ("b", {"language": "nn"}, "espeak-ng does not speak language 'nn'")):
         make_tokens(tmp_path / name, clips, "somebody's", **{"language": "pl", **more})
         assert words in obstacle(study_of(tmp_path / name))
-    make_tokens(tmp_path / "long", [(id, text, np.zeros((4, 1501), int)) for id, text, _ in clips], "somebody's", language="pl")
-    assert obstacle(study_of(tmp_path / "long")) == "the study of speech needs 32 clips of at most 20 s to train on: there are 0"
+    for frame_rate, frames in ((75, 1501), (50, 1001)):
+        folder = tmp_path / f"long{frame_rate}"
+        make_tokens(folder, [(id, text, np.zeros((4, frames), int)) for id, text, _ in clips], "somebody's", language="pl",
+                    frame_rate=frame_rate)
+        assert obstacle(study_of(folder)) == "the study of speech needs 32 clips of at most 20 s to train on: there are 0"
     assert obstacle(config.study("smoke")) == "study smoke holds no study of speech"

@@ -5,7 +5,6 @@ from itertools import combinations
 import pandas as pd
 
 from ..config import PRIMARY
-from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval
 from ..records import Record
 from . import speech
@@ -34,7 +33,7 @@ def uses(report: Report) -> Iterable[tuple[str, str, Results]]:
     trained = report.speech.get("headline", [])
     for frames in (300, 4800) if trained else ():
         size = sized(f"size {trained[0].identity['config']['model']['size']}")
-        yield (f"least decoding state after {frames / FRAME_RATE:.0f} seconds, {size}", "state_kb",
+        yield (f"least decoding state after {frames / report.frame_rate:.0f} seconds, {size}", "state_kb",
                {(run.identity["config"]["model"]["core"], "state_kb"):
                 [Sample(run.result["state_bytes"][str(frames)] / 1e3, "model 0", run.name)] for run in trained})
 

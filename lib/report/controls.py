@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
-from ..data.codec import FRAME_RATE
 from ..data.corpus import Clip, Corpus
 from ..data.tokens import Tokens
 from ..metrics.speech import token_match
@@ -78,12 +77,12 @@ def temperature(runs: list[Record], tokens: list[Tokens], corpus: Corpus, frames
                     "temperature": widgets.FloatSlider(0.0, min=0.0, max=1.5, step=0.1, continuous_update=False)}, said)
 
 
-def at_length(lengths: Record) -> widgets.Widget:
+def at_length(lengths: Record, frame_rate: float) -> widgets.Widget:
     """Choose a length; see what each core takes there, between the lengths that were measured as they lie on a logarithmic scale."""
     cores, measured = swept(lengths)
 
     def taken(seconds: float) -> tuple:
-        frames = seconds * FRAME_RATE
+        frames = seconds * frame_rate
 
         def of(core: str, part: str) -> str:
             points = {n: np.median(times) for n, times in curve(lengths, core, part).items()}
@@ -93,7 +92,7 @@ def at_length(lengths: Record) -> widgets.Widget:
                 for core in cores]
         return (HTML(table(pd.DataFrame(rows), f"At {frames:,.0f} frames, batch 1 ({lengths.name})")),)
 
-    low, high = (n / FRAME_RATE for n in (measured[0], measured[-1]))
+    low, high = (n / frame_rate for n in (measured[0], measured[-1]))
     return chooser({"seconds": widgets.FloatSlider(low, min=low, max=high, step=0.5, continuous_update=False)}, taken)
 
 

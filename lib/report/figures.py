@@ -108,7 +108,7 @@ def step_parts(run: Record) -> Figure:
     return figure
 
 
-def against_length(lengths: Record, memory: Record | None) -> Figure:
+def against_length(lengths: Record, memory: Record | None, frame_rate: float) -> Figure:
     """Training step, decoding of one frame, and memory against sequence length, both axes logarithmic; dots are processes."""
     figure, axes = plt.subplots(1, 3 if memory else 2, figsize=(13 if memory else 9, 4))
     for core in swept(lengths)[0]:
@@ -118,7 +118,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
             for frames, values in points.items():
                 axis.plot([frames] * len(values), values, ".", color=colour(core), markersize=4)
     for axis, title in zip(axes, ("training step (ms)", "decoding of one frame at that position (ms)")):
-        axis.set(xlabel="frames (75 a second)", title=title)
+        axis.set(xlabel=f"frames ({frame_rate:g} a second)", title=title)
     if memory:
         for core, rows in memory.result["cores"].items():
             rows = sorted(rows, key=lambda r: r["frames"])
@@ -126,7 +126,7 @@ def against_length(lengths: Record, memory: Record | None) -> Figure:
                          label=f"{named(core)}, training")
             axes[2].plot([r["frames"] for r in rows], [r["decode_peak"] / 1e6 for r in rows], "o:", color=colour(core),
                          label=f"{named(core)}, decoding")
-        axes[2].set(xlabel="frames (75 a second)", title="peak memory (MB)")
+        axes[2].set(xlabel=f"frames ({frame_rate:g} a second)", title="peak memory (MB)")
     for axis in axes:
         for name, digits in (("x", (1, 3)), ("y", (1, 2, 5))):
             if _logarithmic(axis, name):

@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..config import PRIMARY
-from ..data.codec import FRAME_RATE
 from ..measuring.joins import SENTENCES
 from ..measuring.listening import sound, sound_file
 from ..metrics.stats import crossings
@@ -212,15 +211,15 @@ def cost(report: Report) -> Finding | None:
         kept = {core: of_core[0].value for (core, metric), of_core in memory_samples(
             report.memory_lengths, frames).items() if metric == "state_kb"}
         if {"transformer", other} <= kept.keys():
-            words.append(f"after {frames / FRAME_RATE:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, the "
-                         f"Transformer {kept['transformer'] / 1e3:.0f}")
-            short.append(f"keeps {kept[other] / 1e3:.2f} MB of state after {frames / FRAME_RATE:.0f} s, the Transformer "
+            words.append(f"after {frames / report.frame_rate:.0f} seconds {named(other)} keeps {kept[other] / 1e3:.2f} MB of state, "
+                         f"the Transformer {kept['transformer'] / 1e3:.0f}")
+            short.append(f"keeps {kept[other] / 1e3:.2f} MB of state after {frames / report.frame_rate:.0f} s, the Transformer "
                          f"{kept['transformer'] / 1e3:.0f}")
     for part, noun in (("step_ms", "trains faster"), ("decode_ms", "decodes faster")):
         at = _crossing(report, part, "transformer", other)
-        words.append(f"{named(other)} {noun} beyond {at / FRAME_RATE:.0f} seconds" if at else
-                     f"there is no one length up to {frames / FRAME_RATE:.0f} seconds from which it {noun}")
-        short += [f"{noun} beyond {at / FRAME_RATE:.0f} s"] if at else []
+        words.append(f"{named(other)} {noun} beyond {at / report.frame_rate:.0f} seconds" if at else
+                     f"there is no one length up to {frames / report.frame_rate:.0f} seconds from which it {noun}")
+        short += [f"{noun} beyond {at / report.frame_rate:.0f} s"] if at else []
     size = sized(f"size {report.lengths.result['size']}")
     said = f"With equal parameters, {size}, {'; '.join(words)}."
     reason = ("Attention reads all that was said before, Mamba a state of fixed size: one grows with the utterance and the other "
@@ -238,7 +237,7 @@ def cost(report: Report) -> Finding | None:
     notes = (*prose.crossovers(report.lengths), *(c.sentence for c in (prose.matched(report) if report.steps_matched else ())))
     line = f"{named(other)}, {size}: {'; '.join(short) or words[0]}."
     return Finding("cost", line, said, reason,
-                   lambda: figures.against_length(report.lengths, report.memory_lengths),
+                   lambda: figures.against_length(report.lengths, report.memory_lengths, report.frame_rate),
                    tuple(numbers), notes, _names([report.lengths, report.memory_lengths, report.steps_matched]))
 
 

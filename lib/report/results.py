@@ -7,6 +7,7 @@ from statistics import median
 import numpy as np
 
 from ..config import EMBEDDED, ModelConfig, Study, restored
+from ..data.codec import FRAME_RATE
 from ..metrics.stats import exponent
 from ..models.codec_lm import CodecLM
 from ..records import Record, noted
@@ -50,6 +51,11 @@ class Report:
     bench: Record | None = None             # of this code on this machine, where it was run
     listeners: Record | None = None         # what they answered in blind tests
     again: dict[str, Record] = field(default_factory=dict)              # steps, lengths, ... measured on another day
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second of the corpus."""
+        return self.corpus.result.get("frame_rate", FRAME_RATE) if self.corpus else FRAME_RATE
 
     def regimes(self) -> list[tuple[str, str, list[Record]]]:
         return [(core, regime, runs) for regime, group in (("causal", self.causal), ("as_reported", self.reported))

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ..config import CONDITIONING, EMBEDDED, PRIMARY, RECIPES, SPREAD, WIDTHS, ModelConfig, SpeechConfig, restored
-from ..data.codec import FRAME_RATE
 from ..metrics.stats import Interval, coverage, finite_interval
 from ..records import Record
 from .claims import METRICS, Comparison, Results, Sample, brief, compare, headline, named, sized, tabled, typical
@@ -130,7 +129,7 @@ def scope(report: Report, part: str = "headline") -> str:
 def _trained_on(report: Report, part: str) -> str:
     """How much speech a run heard, frames summed over its steps, mean over the runs of a part, and of how much."""
     group = report.speech[part]
-    pool, heard = (frames / FRAME_RATE / 60 for frames in (
+    pool, heard = (frames / report.frame_rate / 60 for frames in (
         group[0].result["train_frames"], np.mean([sum(run.result["frames"]) for run in group])))
     whose = "one voice" if report.study.corpus == EMBEDDED else "the corpus"
     return f"{heard:.0f} minutes of {whose} heard in training, {heard / pool:.2f} times the pool of {pool:.0f} minutes"
@@ -161,8 +160,9 @@ def _alignment(report: Report) -> str:
     if not (run := report.alignment):
         return ""
     r, aside = run.result, sum(run.result["set_aside"].values())
+    minutes = r["frames"] / report.frame_rate / 60
     reasons = f" ({', '.join(f'{reason}: {n}' for reason, n in r['set_aside'].items())})" if aside else ""
-    return (f" When each phoneme is said was learned from {r['clips']:,} clips, {r['frames'] / FRAME_RATE / 60:.0f} minutes, with the "
+    return (f" When each phoneme is said was learned from {r['clips']:,} clips, {minutes:.0f} minutes, with the "
             f"phonemes of espeak-ng's voice {r['voice']} ({run.name}); {aside:,} were set aside{reasons}, and "
             f"{r['single_frame']:.1%} of the phonemes last a single frame.")
 

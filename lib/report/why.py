@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..config import SpeechConfig, restored
-from ..data.codec import FRAME_RATE
 from ..models.cores import CORES
 from .claims import named
 from .figures import colour, label_lines
@@ -129,7 +128,7 @@ def masked(report: Report) -> pd.DataFrame:
         for way, rows in pd.DataFrame(one.result["rows"]).query("split == 'test'").groupby("way", sort=False):
             rounds = one.identity["ways"][way].get("rounds", 1) if filled else 0
             out += [{"core": one.result["core"], "rounds": rounds, "error": error(rows),
-                     "seconds": rows.seconds.sum() / rows.frames.sum() * FRAME_RATE}] * (one.result["train"] in trained)
+                     "seconds": rows.seconds.sum() / rows.frames.sum() * report.frame_rate}] * (one.result["train"] in trained)
     return pd.DataFrame(out, columns=["core", "rounds", "error", "seconds"])
 
 

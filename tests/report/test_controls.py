@@ -150,7 +150,7 @@ def test_costs_are_read_between_the_lengths_that_were_measured(shown):
     run = records.save("lengths", {}, {"processes": [{core: [
         {"frames": n, "step_ms": [cost * n * factor], "decode_ms": [1.0]} for n in (75, 300)] for core, cost in (("mamba", 1), ("transformer", 2))}
         for factor in (0.9, 1.0, 1.1)]})
-    length, _ = controls.at_length(run).children
+    length, _ = controls.at_length(run, 75).children
     assert (length.min, length.max) == (1, 4) and "<td class=\"number\">75.0</td>" in shown[0].data
     length.value = 2                                                        # 150 frames, halfway on a logarithmic scale
     assert "150.0</td>" in shown[0].data and "300.0</td>" in shown[0].data and run.name in shown[0].data

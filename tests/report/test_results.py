@@ -238,7 +238,7 @@ def test_one_length_has_times_and_no_exponent():
     assert exponents(run, "a", "step_ms") == [] and list(tables.lengths(run)["exponent"]) == ["not measured"] * 4
     assert prose.crossovers(run)[0] == ("Training step, a against b: no crossover up to 75 frames; a is faster at every length "
                                         "measured.")
-    figures.picture(figures.against_length(run, None))
+    figures.picture(figures.against_length(run, None, 75))
     assert not plt.get_fignums()
 
 
