@@ -175,8 +175,8 @@ def checkpoints(study: Study) -> dict[str, Path]:
     return by_error(records.figures_root(study.label) / "checkpoints") or by_error(REFERENCE)
 
 
-def by_error(folder: Path) -> dict[str, Path]:
-    """Core -> file of the checkpoints in a folder: the core with the least phoneme error at predicted durations first, mean
+def by_error(folder: Path, cores: Iterable[str] | None = None) -> dict[str, Path]:
+    """Core -> file of the checkpoints in a folder, of some cores where they are named: the core with the least phoneme error at predicted durations first, mean
     over its runs in results.csv beside the folder; those without one last, by name."""
     errors: dict[str, list[float]] = {}
     try:
@@ -186,7 +186,7 @@ def by_error(folder: Path) -> dict[str, Path]:
                     errors[row["core"]] = [*errors.get(row["core"], []), float(row["value"])]
     except (OSError, KeyError, TypeError, ValueError):
         errors = {}
-    found = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    found = {path.stem: path for path in sorted(folder.glob("*.safetensors")) if cores is None or path.stem in cores}
     return dict(sorted(found.items(), key=lambda item: mean(errors.get(item[0], [inf]))))
 
 
