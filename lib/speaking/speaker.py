@@ -176,8 +176,8 @@ def checkpoints(study: Study) -> dict[str, Path]:
 
 
 def by_error(folder: Path, cores: Iterable[str] | None = None) -> dict[str, Path]:
-    """Core -> file of the checkpoints in a folder, of some cores where they are named: the core with the least phoneme error at predicted durations first, mean
-    over its runs in results.csv beside the folder; those without one last, by name."""
+    """Core -> file of the checkpoints in a folder, of some cores where they are named: the core with the least phoneme error at
+    predicted durations first, mean over its runs in results.csv beside the folder; those without one last, by name."""
     errors: dict[str, list[float]] = {}
     try:
         with open(folder.resolve().parent / "results.csv", encoding="utf-8") as file:
