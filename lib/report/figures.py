@@ -264,23 +264,27 @@ def _forest(axis: Axes, drawn: list[Comparison], several: bool) -> None:
 
 
 def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: float | None) -> Figure:
-    """Phoneme errors of each core, a line a core: dots are seeds, the bar is its mean and 95 % interval; dashed is the codec
-    alone."""
+    """Phoneme errors of each core, or losses, a line a core: dots are seeds, the bar is its mean and 95 % interval; dashed is the
+    codec alone."""
     figure, axis = plt.subplots(figsize=(4.6, 0.45 * len(means) + 1))
+    share = METRICS[metric].unit == "share"
+    scale = 100 if share else 1
     for row, (core, i) in enumerate(reversed(means.items())):
         if i.n > 1:
-            axis.plot([100 * i.low, 100 * i.high], [row, row], color=colour(core), linewidth=5, alpha=0.45, solid_capstyle="butt")
-        axis.plot([100 * s.value for s in samples[core, metric]], [row] * i.n, "o", color=colour(core), markersize=5)
-        axis.plot(100 * i.mean, row, "|", color=colour(core), markersize=18, markeredgewidth=3)
-        axis.annotate(f"{100 * i.mean:.1f} %", (100 * max(i.mean, np.nan_to_num(i.high)), row), xytext=(8, 0),
-                      textcoords="offset points", va="center", fontsize=10)
+            axis.plot([scale * i.low, scale * i.high], [row, row], color=colour(core), linewidth=5, alpha=0.45, solid_capstyle="butt")
+        axis.plot([scale * s.value for s in samples[core, metric]], [row] * i.n, "o", color=colour(core), markersize=5)
+        axis.plot(scale * i.mean, row, "|", color=colour(core), markersize=18, markeredgewidth=3)
+        axis.annotate(f"{100 * i.mean:.1f} %" if share else f"{i.mean:.2f}", (scale * max(i.mean, np.nan_to_num(i.high)), row),
+                      xytext=(8, 0), textcoords="offset points", va="center", fontsize=10)
     if bound is not None:
-        axis.axvline(100 * bound, color="grey", linestyle="--", linewidth=1)
-        axis.annotate("the codec alone", (100 * bound, len(means) - 0.5), xytext=(4, 0), textcoords="offset points", va="top",
+        axis.axvline(scale * bound, color="grey", linestyle="--", linewidth=1)
+        axis.annotate("the codec alone", (scale * bound, len(means) - 0.5), xytext=(4, 0), textcoords="offset points", va="top",
                       fontsize=9)
     axis.set_yticks(range(len(means)), [named(core) for core in reversed(means)])
-    most = max(100 * max(i.mean, np.nan_to_num(i.high)) for i in means.values())
-    axis.set(xlabel="phonemes wrong (%)", xlim=(0, 1.25 * most or 1), ylim=(-0.6, len(means) - 0.4))
+    most = max(scale * max(i.mean, np.nan_to_num(i.high)) for i in means.values())
+    axis.set(xlabel="phonemes wrong (%)" if share else "loss on new sentences (nats per token)", ylim=(-0.6, len(means) - 0.4))
+    if share:
+        axis.set(xlim=(0, 1.25 * most or 1))
     return figure
 
 

@@ -103,32 +103,36 @@ def _by_loss(found: list[Comparison]) -> str:
 
 
 def quality(report: Report) -> Finding | None:
-    """How much of a new sentence each core says wrong."""
+    """How much of a new sentence each core says wrong; where the recogniser is too deaf for that, how well each predicts it."""
     if "headline" not in report.said:
         return None
-    samples, found = speech.results(report), speech.comparisons(report)
-    errors = {core: i for core in PRIMARY if (i := typical("phoneme_error_predicted",
-                                                          samples.get((core, "phoneme_error_predicted"), [])))}
-    if not errors:
+    samples, found, deaf = speech.results(report), speech.comparisons(report), speech.deaf(report)
+    judged = speech.HEADLINE[deaf]              # by what
+    means = {core: i for core in PRIMARY if (i := typical(judged, samples.get((core, judged), [])))}
+    if not means:
         return None
     run = report.speech["headline"][0]
     bound = speech.bound(report)
-    codec = "" if bound is None else f", {100 * bound:.1f} % of them by the codec alone"
-    judged = speech.HEADLINE[speech.deaf(report)]           # by what
-    said = (f"{listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})} of the phonemes of sentences never heard are "
-            f"wrong{codec}: {'too much to judge by, and by loss ' * speech.deaf(report)}"
-            f"{verdict([c for c in found if c.metric == judged])}"
-            f"{_by_loss([c for c in found if c.metric == speech.HEADLINE[1] != judged])}.")
+    codec = "" if bound is None else f"{100 * bound:.1f} %"
+    by_judged, by_loss = (verdict([c for c in found if c.metric == judged]), [c for c in found if c.metric == speech.HEADLINE[1]])
+    if deaf:
+        values = listed({core: f"{i.mean:.2f}" for core, i in means.items()})
+        why_loss = f"the recogniser gets {codec} of the phonemes wrong after the codec alone, too much to judge cores by"
+        said = f"The loss on sentences never heard is {values}: {by_judged}; {why_loss}."
+        line = f"Loss on new sentences, at equal size and steps: {values}; {why_loss}."
+    else:
+        values = listed({core: f"{100 * i.mean:.1f} %" for core, i in means.items()})
+        said = (f"{values} of the phonemes of sentences never heard are wrong{codec and f', {codec} of them by the codec alone'}: "
+                f"{by_judged}{_by_loss(by_loss)}.")
+        line = f"Phonemes wrong at equal size and steps: {values}{codec and f' (the codec alone {codec})'}."
     config, gate = run.identity["config"], speech.gate(report)
     control = ("Each is better than the control, which mixes no frames." if gate and all(c.winner == c.a for c in gate)
                else speech.gate_words(report))
-    line = (f"Phonemes wrong at equal size and steps: {listed({core: f'{100 * i.mean:.1f} %' for core, i in errors.items()})}"
-            f"{'' if bound is None else f' (the codec alone {100 * bound:.1f} %)'}.")
     reason = (f"All cores have {run.result['core_parameters'] / 1e6:.1f} million parameters and saw the same "
               f"{config['steps']:,} batches of {config['batch']} phrases, at the learning rate that served each best. Durations are "
               "predicted; a recogniser that was trained on other sentences counts the phonemes. "
               f"{control}")
-    return Finding("quality", line, said, reason, lambda: figures.by_core(samples, "phoneme_error_predicted", errors, bound), (
+    return Finding("quality", line, said, reason, lambda: figures.by_core(samples, judged, means, None if deaf else bound), (
         (f"Sentences never heard: mean and 95 % interval for new seeds and sentences, judged by {report.recogniser.name}",
          lambda: speech.headline_table(report)),
         ("What is counted beside the phoneme error", lambda: counted.counted_table(report)),
