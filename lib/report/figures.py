@@ -282,7 +282,7 @@ def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: fl
                       fontsize=9)
     axis.set_yticks(range(len(means)), [named(core) for core in reversed(means)])
     most = max(scale * max(i.mean, np.nan_to_num(i.high)) for i in means.values())
-    axis.set(xlabel="phonemes wrong (%)" if share else "loss on new sentences (nats per token)", ylim=(-0.6, len(means) - 0.4))
+    axis.set(xlabel="phonemes wrong (%)" if share else "loss (nats per token)", ylim=(-0.6, len(means) - 0.4))
     if share:
         axis.set(xlim=(0, 1.25 * most or 1))
     return figure
