@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import records
+from ..data.audio import SAMPLE_RATE
 from ..data.codec import HOP
 from ..data.phrases import LONGEST, Phrase
 from ..metrics.speech import edits, jumps
@@ -17,13 +18,19 @@ from .intelligibility import Judge, hearing
 SENTENCES = 5       # of a text
 
 
+def _glide() -> tuple[np.ndarray, list[int]]:
+    """A tone that rises, and a place in it."""
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    return np.sin(2 * np.pi * 100 * time * (1 + time)).astype(np.float32), [SAMPLE_RATE // 2]
+
+
 def joins(paths: dict[str, Path], judge: Judge, said: list[Phrase]) -> records.Record:
     """A row a core, state and text of SENTENCES of what is `said`: phonemes and errors, by how much the level (dB) and F0 (cents)
     jump at each join, and the bytes of state at the end; and a row a text of the speech itself, each sentence by itself. Found,
     or measured."""
     speakers = {core: read_checkpoint(path) for core, path in paths.items()}
     what = {"cores": {core: speaker.digest for core, speaker in speakers.items()}, "judge": judge.record.key,
-            "texts": [p.text for p in said], "sentences": SENTENCES,
+            "texts": [p.text for p in said], "sentences": SENTENCES, "jumps": records.stable(jumps(*_glide())[1]),
             "behaviour": [*(behaviour(speaker.model.config) for speaker in speakers.values()), *hearing(judge.codec)]}
     if finished := records.find("joins", what):
         return finished

@@ -71,20 +71,21 @@ def longest_silence(audio: np.ndarray, rate: int = 24_000) -> float:
     return float(np.diff(heard).max(initial=1) - 1) / 100 if len(heard) else len(audio) / rate
 
 
-def jumps(audio: np.ndarray, joins: Sequence[int], around: float = 0.5, rate: int = 24_000) -> tuple[list[float], list[float]]:
-    """By how much level (dB) and F0 (cents) change at each join, a place in audio (samples,): the medians over what is voiced in so
-    many seconds after it, less those before it. A join with nothing voiced on either side is left out."""
+def jumps(audio: np.ndarray, joins: Sequence[int], voiced: int = 25, rate: int = 24_000) -> tuple[list[float], list[float]]:
+    """By how much level (dB) and F0 (cents) change at each join, a place in audio (samples,), wherever in a pause: the medians over
+    so many voiced 10 ms after it, the first of them, less those over the last before it. A join with nothing voiced on either side
+    is left out."""
     contour = _pitch(audio, rate)
     f0, at = contour.selected_array["frequency"], contour.xs()
     half = rate // 100                                                  # samples: 20 ms around each frame
     squared = np.concatenate([[0], np.cumsum(audio.astype(float) ** 2)])
     ends = [np.clip((at * rate).astype(int) + by, 0, len(audio)) for by in (-half, half)]
     level = 10 * np.log10((squared[ends[1]] - squared[ends[0]]) / (2 * half) + 1e-12)
-    levels, pitches = [], []
+    levels, pitches, of_voice = [], [], np.flatnonzero(f0 > 0)
     for join in joins:
-        away = at - join / rate
-        before, after = ((f0 > 0) & (lo <= away) & (away < hi) for lo, hi in ((-around, 0), (0, around)))
-        if before.any() and after.any():
+        first = np.searchsorted(at[of_voice], join / rate)
+        before, after = of_voice[max(0, first - voiced):first], of_voice[first:first + voiced]
+        if len(before) and len(after):
             levels.append(float(np.median(level[after]) - np.median(level[before])))
             pitches.append(float(1200 * np.log2(np.median(f0[after]) / np.median(f0[before]))))
     return levels, pitches
