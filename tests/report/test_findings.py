@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 from lib.report import findings, speech
 from lib.report.claims import Comparison
@@ -77,6 +78,7 @@ def test_how_soon_each_core_speaks_is_said(gaps, words):
     assert found.runs == ("latency/a",) and "2 CPU cores, 30 texts" in found.why
     lines = found.draw().axes[0].lines
     assert [list(line.get_ydata()) for line in lines[:2]] == [[20.4, 40.8, 81.6], [44.4, 88.8, 177.6]]
+    plt.close("all")
     assert [len(make()) for _, make in found.numbers] == [4, 1]
     assert findings.speaking(Report(SimpleNamespace(trial=True), latency=run)) is None
 
