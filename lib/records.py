@@ -20,7 +20,7 @@ from .config import REPOSITORY, workspace
 from .files import Damaged, file_digest, move, write_atomic
 
 REFERENCE = REPOSITORY / "figures" / "reference" / "runs"       # records of the committed study, most without files
-KEPT = ("speech", "said", "drawn", "longer", "recogniser", "codec_quality")  # kinds that a study finds there: it adds to those
+KEPT = ("speech", "said", "drawn", "longer", "joins", "recogniser", "codec_quality")  # kinds that a study finds there
 
 
 def digest(value: object) -> str:
