@@ -17,8 +17,9 @@ from .config import ALIGNED, EMBEDDED, ONLY_PHONEMES, PARTS, PRIMARY, RECIPES, S
 from .data.corpus import load_corpus
 from .data.text import voice_of
 from .measuring.intelligibility import BATCH, Judge, bounds, draw_and_judge, heard_identity, listen_to, longer
+from .measuring.joins import joins
 from .models.cores import CORES, LACKING, TWO_WAY, WIDER, has, options
-from .speaking.speaker import write_checkpoint, write_errors
+from .speaking.speaker import by_error, write_checkpoint, write_errors
 from .training import durations
 from .training.alignment import LONGEST_SECONDS, aligned
 from .training.side_by_side import side_by_side
@@ -207,6 +208,16 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
                 write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
                                  durations.train_durations(model, data))
                 write_errors(study)
+
+
+def joined(study: Study) -> records.Record | None:
+    """What becomes of speech from sentence to sentence, by those cores of a study that speak; None where none does."""
+    paths = by_error(records.figures_root(study.label) / "checkpoints")
+    if not (paths and study.joined):
+        return None
+    speech = material(study)
+    data = load_data(speech)
+    return joins(paths, Judge.of(speech, data), data.test[:study.joined])
 
 
 def main() -> None:

@@ -60,14 +60,15 @@ def test_a_bench_of_this_code_is_reported(smoke, workspace):
 def test_a_study_of_speech_is_trained_listened_to_and_reported(speaking):
     kinds = {p.name: len(list(p.iterdir())) for p in (speaking / "data" / "runs").iterdir() if p.is_dir()}
     # of each core two learning rates, of which the better is the usual short run, the headline, a strength, letters and an encoder;
-    # of the transformer no positions, a window, other layers and seven recipes too
-    assert kinds["speech"] == 2 * 6 + 1 + 1 + 1 + 7 and kinds["said"] == 2 * 5 + 1 + 1 + 1 + 7
+    # with texts dropped and masked; of the transformer no positions, a window, other layers and seven recipes too
+    assert kinds["speech"] == 2 * 8 + 1 + 1 + 1 + 7 and kinds["said"] == 2 * 7 + 1 + 1 + 1 + 7
     assert kinds["longer"] == 2 + 1 and kinds["recogniser"] == kinds["bounds"] == 1
     folder = speaking / "figures" / "smoke"
     assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
-    assert all((folder / f"{name}.svg").exists() for name in ("answer", "quality", "length", "cost_and_quality", "against_layers"))
+    assert all((folder / f"{name}.svg").exists() for name in ("answer", "quality", "length", "cost_and_quality", "against_layers",
+                                                            "guidance", "masked"))
     html = (folder / "report.html").read_text()
-    for words in ("of the phonemes of sentences never heard are wrong", "a trial of the pipeline gives no verdict", "an untrained model",
+    for words in ("The loss on sentences never heard is", "too much to judge cores by", "a trial of the pipeline gives no verdict", "an untrained model",
                   "recogniser/", "these parts were not run: budget, time, cores, sizes"):
         assert words in html, words
     before = {p: p.stat().st_mtime for p in (speaking / "data" / "runs").rglob("record.json")}
