@@ -210,7 +210,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
                 write_errors(study)
 
 
-def joined(study: Study) -> records.Record | None:
+def across_sentences(study: Study) -> records.Record | None:
     """What becomes of speech from sentence to sentence, by those cores of a study that speak; None where none does."""
     paths = by_error(records.figures_root(study.label) / "checkpoints")
     if not (paths and study.joined):
