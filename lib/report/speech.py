@@ -265,6 +265,10 @@ def _percent(i: Interval | None) -> str:
     return f"{100 * i.mean:.1f} % ({100 * max(0, i.low):.1f} to {100 * i.high:.1f}, n = {i.n})"
 
 
+def _measured(value: float, digits: int) -> str:
+    return "not measured" if np.isnan(value) else f"{value:.{digits}f}"
+
+
 def headline_table(report: Report) -> pd.DataFrame:
     """Mean over seeds, with 95 % intervals for new seeds and sentences, of every core; the bounds below."""
     table, samples, out = runs(report), results(report), []
@@ -280,7 +284,7 @@ def headline_table(report: Report) -> pd.DataFrame:
             row[f"phoneme error, {durations} durations"] = _percent(typical(metric, samples.get((core, metric), [])))
         for column, label, digits in (("mcd_db", "mel-cepstral distortion, dB", 2), ("f0_cents", "F0 error, cents", 0),
                                       ("loss", "held-out loss", 3), ("accuracy", "held-out accuracy", 3)):
-            row[label] = f"{given[column].mean():.{digits}f}"
+            row[label] = _measured(given[column].mean(), digits)
         out.append({**row, "learning rate": f"{given.rate.iloc[0]:g}", "ended by itself": f"{given.ended.mean():.0%}",
                     "training, CPU min": f"{given.cpu_s.mean() / 60:.1f}", "runs": ", ".join(given.said)})
     bounds = pd.DataFrame(report.bounds.result["rows"] if report.bounds else [],
@@ -288,7 +292,8 @@ def headline_table(report: Report) -> pd.DataFrame:
     for name, rows in bounds.groupby("what", sort=False):
         label = {"speech": "the speech itself", "codec": "after the codec", "untrained": "an untrained model"}[name]
         out.append({"core": label, "phoneme error, given durations": f"{100 * error(rows):.1f} %",
-                    "mel-cepstral distortion, dB": f"{rows.mcd_db.mean():.2f}", "F0 error, cents": f"{rows.f0_cents.mean():.0f}"})
+                    "mel-cepstral distortion, dB": _measured(rows.mcd_db.mean(), 2),
+                    "F0 error, cents": _measured(rows.f0_cents.mean(), 0)})
     shuffled = table.groupby("core").shuffled.mean().mean()
     out.append({"core": "what was said for another sentence", "phoneme error, given durations": f"{100 * shuffled:.1f} %"})
     return pd.DataFrame(out).fillna("")
