@@ -9,7 +9,7 @@ from zlib import crc32
 REPOSITORY = Path(__file__).resolve().parent.parent
 EMBEDDED = "embedded"           # the corpus and the codec that come with the project
 
-ALPHABET = " aąbcćdeęfghijklłmnńoópqrsśtuvwxyzźż,.?!-:;"        # Polish, 43 symbols, by id; whoever pads uses 43
+ALPHABET = " aąbcćdeęfghijklłmnńoópqrsśtuvwxyzźż,.?!-:;"        # Polish, 43 symbols, by id; whoever pads uses its length
 
 # How much a frame is told of the text, from least to most. Of the aligned ways the durations are given or predicted.
 CONDITIONING = {

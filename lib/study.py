@@ -203,11 +203,10 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
             records.note(study.label, f"{DRAWN[name]}/{core}", [
                 draw_and_judge(run, speech, data, judge, study.drawn, name, 1 if name == "masked" else BATCH)
                 for run in (runs[:1] if name == "headline" else runs)])
-        if name == "headline":
-            if model.conditioning in ALIGNED:
-                write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
-                                 durations.train_durations(model, data))
-                write_errors(study)
+        if name == "headline" and model.conditioning in ALIGNED:
+            write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
+                             durations.train_durations(model, data))
+            write_errors(study)
 
 
 def across_sentences(study: Study) -> records.Record | None:

@@ -103,6 +103,10 @@ class CodecLM(nn.Module):
             told = self.text_encoder(text).take_along_dim(guide.where[..., None], 1)
         return told if self.timing is None else told + self.timing(guide.timing)
 
+    def told_alone(self, text: Tensor) -> Tensor:
+        """What `told` says of each row by itself, without what pads it: (batch, 1, width), where frames are not aligned."""
+        return torch.cat([self.told(row[None, row != self.text_encoder.padding]) for row in text])
+
     def _place(self, x: Tensor, characters: int = 0, start: int = 0) -> Tensor:
         """Core input (batch, length, width), from position `start` on, plus learned positions where there are any."""
         if self.positions is None:
@@ -142,9 +146,7 @@ class CodecLM(nn.Module):
         several lengths as much as the shortest has: the rest of a longer one is read in place of its row's first frames. Where
         each frame is `told` of the text, what the last one is told holds for all that follow."""
         if self.config.conditioning != "prefix":
-            if told is None:
-                told = torch.cat([self.told(row[None, row != self.text_encoder.padding]) for row in text])
-            return DecodingState(self.core.initial_state(len(text), frames), told)
+            return DecodingState(self.core.initial_state(len(text), frames), self.told_alone(text) if told is None else told)
         rows = [self.text_encoder(row[None, row != self.text_encoder.padding])[0] for row in text]     # (characters, width) each
         characters = min(map(len, rows))
         state = DecodingState(self.core.initial_state(len(rows), characters + frames), None, characters)

@@ -1,11 +1,11 @@
 """What is counted of speech beside the phoneme error: kinds of errors, the worst sentences, stops, loops, rate, pitch, quality."""
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ..records import Record
-from .results import Report
+from .results import Report, said_by
 from .speech import error
 
 OFF, LOOP, SILENCE, WORST = 0.2, 4, 0.3, 0.05   # of the frames expected; phonemes said over again; seconds; share of the sentences
@@ -95,15 +95,15 @@ def hard_table(report: Report) -> pd.DataFrame:
            for category in dict.fromkeys(seeds[0].category)}} for core, seeds in found.items() if seeds])
 
 
-def ways_table(said: Iterable[Record], trained: Iterable[Record], split: str = "test") -> pd.DataFrame:
+def ways_table(said: Sequence[Record], trained: Sequence[Record], split: str = "test") -> pd.DataFrame:
     """What runs that are `trained` said in several ways, a line a core and way: of the first test sentences or of the hard list,
     at predicted durations."""
-    lines, names = [], {run.name for run in trained}
-    for one in said:
+    lines = []
+    for one in said_by(trained, said):
         rows = pd.DataFrame(one.result["rows"])
         rows = rows[rows.split == split] if "split" in rows else rows
         distances = {p["way"]: p for p in one.result["passes"] if p.get("split", split) == split}
         for way, mine in rows.groupby("way", sort=False):
             line = _line(one.result["core"], [counted(mine.reindex(columns=FIELDS)) | distances[way]])
-            lines += [{"core": line.pop("core"), "way": way, "sentences": len(mine), **line}] * (one.result["train"] in names)
+            lines.append({"core": line.pop("core"), "way": way, "sentences": len(mine), **line})
     return pd.DataFrame(lines)

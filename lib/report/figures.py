@@ -281,10 +281,9 @@ def by_core(samples: Results, metric: str, means: dict[str, Interval], bound: fl
         axis.annotate("the codec alone", (scale * bound, len(means) - 0.5), xytext=(4, 0), textcoords="offset points", va="top",
                       fontsize=9)
     axis.set_yticks(range(len(means)), [named(core) for core in reversed(means)])
-    most = max(scale * max(i.mean, np.nan_to_num(i.high)) for i in means.values())
     axis.set(xlabel="phonemes wrong (%)" if share else "loss (nats per token)", ylim=(-0.6, len(means) - 0.4))
     if share:
-        axis.set(xlim=(0, 1.25 * most or 1))
+        axis.set(xlim=(0, 125 * max(max(i.mean, np.nan_to_num(i.high)) for i in means.values()) or 1))
     return figure
 
 

@@ -114,7 +114,7 @@ def quality(report: Report) -> Finding | None:
     run = report.speech["headline"][0]
     bound = speech.bound(report)
     codec = "" if bound is None else f"{100 * bound:.1f} %"
-    by_judged, by_loss = (verdict([c for c in found if c.metric == judged]), [c for c in found if c.metric == speech.HEADLINE[1]])
+    by_judged = verdict([c for c in found if c.metric == judged])
     if deaf:
         values = listed({core: f"{i.mean:.2f}" for core, i in means.items()})
         why_loss = f"the recogniser gets {codec} of the phonemes wrong after the codec alone, too much to judge cores by"
@@ -123,7 +123,7 @@ def quality(report: Report) -> Finding | None:
     else:
         values = listed({core: f"{100 * i.mean:.1f} %" for core, i in means.items()})
         said = (f"{values} of the phonemes of sentences never heard are wrong{codec and f', {codec} of them by the codec alone'}: "
-                f"{by_judged}{_by_loss(by_loss)}.")
+                f"{by_judged}{_by_loss([c for c in found if c.metric == speech.HEADLINE[1]])}.")
         line = f"Phonemes wrong at equal size and steps: {values}{codec and f' (the codec alone {codec})'}."
     config, gate = run.identity["config"], speech.gate(report)
     control = ("Each is better than the control, which mixes no frames." if gate and all(c.winner == c.a for c in gate)
@@ -506,22 +506,21 @@ def rest(report: Report) -> dict[str, list[str]]:
         parts.append(table(speech.runs_table(report), "What every run said"))
         out["The study of speech: verdicts, cost, budget, every run"] = parts
     if report.regimes():
+        leaks = " ".join(prose.leak_sentences(report))
         reached = {core: f"{100 * np.mean([run.result['memorised']['accuracy'] for run in runs]):.1f} %"
                    for core, runs in report.causal.items()}
         parts = [drawn(figures.learning_curves(report.causal, "Causal: memorising the clips"), "learning_causal",
                        f"Learning curves, which end with so many tokens right: {listed(reached)}")]
         if report.reported:
             parts.append(drawn(figures.learning_curves(report.reported, "As reported: the core can see its target"),
-                               "learning_reported", " ".join(prose.leak_sentences(report))
-                               or "Learning curves of cores that can see their target"))
+                               "learning_reported", leaks or "Learning curves of cores that can see their target"))
         if report.influence:
             seen = [of_regime(run.result["model"]["core"], run.result["model"]["regime"]) for run in report.influence
                     if run.result["leak"] > 0]
             parts.append(drawn(figures.influences(report.influence), "influence", "Which input frames move which outputs: a frame's "
                                f"own target, or its future, does in {joined(seen) if seen else 'no core'}"))
         if report.heard:
-            heard = " ".join(prose.leak_sentences(report))
-            parts += [drawn(figures.leak(report), "leak", heard or "Tokens right when every frame before is given, and when the model "
+            parts += [drawn(figures.leak(report), "leak", leaks or "Tokens right when every frame before is given, and when the model "
                             "hears only itself"), table(tables.listening(report), "Free-running, greedy; mean over seeds")]
         out["Memorising: learning, what a core sees, what it says by itself"] = parts
     if report.steps:

@@ -53,8 +53,13 @@ def device(run: Record) -> str:
 def matched(report: Report) -> list[Comparison]:
     """The comparisons in which all cores have the same number of parameters."""
     run = report.steps_matched
-    where = f"{device(run)} at size {run.result['size']}, batch 1, random codes of {report.study.frames} frames"
+    where = matched_scope(run, f"{report.study.frames}")
     return _compared(report, step_samples(run), ("core_parameters", "step_ms", "decode_ms"), where)
+
+
+def matched_scope(run: Record, frames: str) -> str:
+    """What is limited to where all cores have the same number of parameters, and to so many frames."""
+    return f"{device(run)} at size {run.result['size']}, batch 1, random codes of {frames} frames"
 
 
 def _compared(report: Report, samples: Results, metrics: Sequence[str], scope: str) -> list[Comparison]:

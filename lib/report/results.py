@@ -113,6 +113,12 @@ def run_of(study: Study) -> str:
     return f"python -m lib.run --study {study.name}{corpus}"
 
 
+def said_by(trained: Sequence[Record], said: Sequence[Record]) -> list[Record]:
+    """What some runs said, without what was said by others, which may have been trained anew since."""
+    names = {run.name for run in trained}
+    return [one for one in said if one.result["train"] in names]
+
+
 def of_runs(study: Study, runs: list[Record]) -> Report:
     """A report that knows these training runs and nothing else."""
     report = Report(study)

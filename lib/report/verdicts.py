@@ -3,10 +3,9 @@ the same number of parameters."""
 from dataclasses import replace
 
 from ..data.text import language_of
-from ..records import Record
 from . import speech
 from .claims import METRICS, Claim, Judgement, judge, load_claims
-from .prose import device, scope
+from .prose import matched_scope, scope
 from .results import Report, equal_results, results, swept
 
 SWEPT = ("exponent_step_time", "exponent_mixing", "decode_ms_4800")     # metrics of the sweep over lengths
@@ -19,12 +18,12 @@ def judgements(report: Report) -> list[Judgement]:
     scopes = dict.fromkeys(METRICS, scope(report))
     if report.lengths:
         longest = max(swept(report.lengths)[1], default=0)
-        scopes |= dict.fromkeys(SWEPT, _matched_scope(report.lengths, f"up to {longest:,}"))
+        scopes |= dict.fromkeys(SWEPT, matched_scope(report.lengths, f"up to {longest:,}"))
     if heard:
         scopes |= dict.fromkeys(speech.HEADLINE, f"{speech.scope(report)}, equal parameters")
     there = scopes
     if matched := report.steps_matched or report.memory_lengths:
-        there = scopes | dict.fromkeys(METRICS.keys() - set(SWEPT), _matched_scope(matched, f"{study.frames}"))
+        there = scopes | dict.fromkeys(METRICS.keys() - set(SWEPT), matched_scope(matched, f"{study.frames}"))
     judged = []
     for claim in (_told(claim, report) for claim in load_claims()):
         one = judge(claim, samples, scopes.get(claim.metric, ""), study.trial)
@@ -42,7 +41,3 @@ def _told(claim: Claim, report: Report) -> Claim:
         return claim
     spoken = f"in language {language}" if language else "in a language that is not named"
     return replace(claim, kind="none", metric="", why=f"It is about Polish text, and this corpus is {spoken}.")
-
-
-def _matched_scope(run: Record, frames: str) -> str:
-    return f"{device(run)} at size {run.result['size']}, batch 1, random codes of {frames} frames"

@@ -9,7 +9,7 @@ from ..config import SpeechConfig, restored
 from ..models.cores import CORES
 from .claims import named
 from .figures import colour, label_lines
-from .results import Report
+from .results import Report, said_by
 from .speech import error, runs
 
 SPEAKS = 50         # phonemes wrong, %: with fewer a model is said to speak
@@ -98,12 +98,12 @@ def against_layers(report: Report) -> Figure:
 
 def guided(report: Report) -> pd.DataFrame:
     """A line a core and guidance: phonemes wrong and how far F0 is distributed from the speech's, on the first test sentences."""
-    trained, out = {run.name for run in report.speech.get("guidance", [])}, []
-    for one in report.guided if trained else []:
+    out = []
+    for one in said_by(report.speech.get("guidance", []), report.guided):
         said = pd.DataFrame(one.result["rows"]).query("split == 'test'")
         far = {p["way"]: p.get("f0_distance_cents") for p in one.result["passes"] if p["split"] == "test"}
         out += [{"core": one.result["core"], "guidance": one.identity["ways"][way].get("guidance", 1.0), "error": error(rows),
-                 "f0": far[way]} for way, rows in said.groupby("way", sort=False) if one.result["train"] in trained]
+                 "f0": far[way]} for way, rows in said.groupby("way", sort=False)]
     return pd.DataFrame(out, columns=["core", "guidance", "error", "f0"]).astype({"f0": float})
 
 
@@ -122,13 +122,13 @@ def against_guidance(report: Report) -> Figure:
 def masked(report: Report) -> pd.DataFrame:
     """A line a core and number of rounds, 0 for frame by frame: phonemes wrong on the first test sentences, and seconds that it takes
     to say a second, each sentence alone."""
-    trained, out = {run.name for run in report.speech.get("masked", [])}, []
-    for one in report.masked if trained else []:
+    out = []
+    for one in said_by(report.speech.get("masked", []), report.masked):
         filled = one.identity["ways"].keys() != {"frame by frame"}
         for way, rows in pd.DataFrame(one.result["rows"]).query("split == 'test'").groupby("way", sort=False):
             rounds = one.identity["ways"][way].get("rounds", 1) if filled else 0
-            out += [{"core": one.result["core"], "rounds": rounds, "error": error(rows),
-                     "seconds": rows.seconds.sum() / rows.frames.sum() * report.frame_rate}] * (one.result["train"] in trained)
+            out.append({"core": one.result["core"], "rounds": rounds, "error": error(rows),
+                        "seconds": rows.seconds.sum() / rows.frames.sum() * report.frame_rate})
     return pd.DataFrame(out, columns=["core", "rounds", "error", "seconds"])
 
 

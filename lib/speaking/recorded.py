@@ -93,7 +93,7 @@ def untold(model: CodecLM, text: Tensor, told: Tensor | None) -> tuple[Tensor, T
     nothing: what a step with guidance reads. ValueError where the model never saw that in training."""
     if not model.config.dropped:
         raise ValueError("guidance is for a model that was trained without its text too: train it with dropped above 0")
-    told = torch.cat([model.told(row[None, row != model.text_encoder.padding]) for row in text]) if told is None else told
+    told = model.told_alone(text) if told is None else told
     return torch.cat([text, text]), torch.cat([told, torch.zeros_like(told)])
 
 

@@ -145,22 +145,25 @@ def rate(config: SpeechConfig, step: int) -> float:
 def evaluate(model: CodecLM, examples: list[Example]) -> dict:
     """Teacher-forced cross-entropy per token and accuracy of each codebook, mean over phrases; and the former of each. Masked, each
     codebook is asked for in turn, HIDDEN of its frames."""
-    rows = []
-    for one in examples:
-        codes, lengths, text, told = collate([one], model.config)
-        if model.config.regime == "masked":
-            random, found = np.random.default_rng(0), []
-            for k in range(model.codebooks):
-                seen, asked = hide(codes, np.array([k]), np.array([HIDDEN]), random)
-                cross_entropy, _, right = losses(*model(seen, text, told), asked, lengths)
-                found.append(torch.stack([cross_entropy, right[k]]))
-            rows.append(torch.cat([torch.stack(found)[:, 0].mean()[None], torch.stack(found)[:, 1]]))
-            continue
-        cross_entropy, _, right = losses(*model(codes, text, told), codes, lengths)
-        rows.append(torch.cat([cross_entropy[None], right]))
-    table = torch.stack(rows)                   # (phrases, 1 + codebooks)
+    of_one = _of_masked if model.config.regime == "masked" else _of_frames
+    table = torch.stack([of_one(model, *collate([one], model.config)) for one in examples])     # (phrases, 1 + codebooks)
     mean = table.mean(0)
     return {"loss": mean[0].item(), "per_codebook": mean[1:].tolist(), "losses": table[:, 0].tolist()}
+
+
+def _of_frames(model: CodecLM, codes: Tensor, lengths: Tensor, text: Tensor, told: Guide) -> Tensor:
+    cross_entropy, _, right = losses(*model(codes, text, told), codes, lengths)
+    return torch.cat([cross_entropy[None], right])
+
+
+def _of_masked(model: CodecLM, codes: Tensor, lengths: Tensor, text: Tensor, told: Guide) -> Tensor:
+    random, found = np.random.default_rng(0), []
+    for k in range(model.codebooks):
+        seen, asked = hide(codes, np.array([k]), np.array([HIDDEN]), random)
+        cross_entropy, _, right = losses(*model(seen, text, told), asked, lengths)
+        found.append(torch.stack([cross_entropy, right[k]]))
+    cross_entropy, right = torch.stack(found).T                         # (codebooks,) each
+    return torch.cat([cross_entropy.mean()[None], right])
 
 
 def costs(model: CodecLM, one: Example) -> dict:
