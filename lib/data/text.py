@@ -23,12 +23,12 @@ NUMBERS = {"nb": "no", "nn": "no", "kk": "kz"}      # languages whose numbers nu
 # What groups thousands, beside no-break spaces, and what stands before a fraction: CLDR, by language or region. That a plain
 # space groups them too is ISO 80000-1, left aside where the comma does throughout a language.
 USUAL = "'. ", ","
-WRITTEN = {**dict.fromkeys("am ar bn ce cy en fa he ja kn ko te th".split(), ("',", ".")),
+WRITTEN = {**dict.fromkeys("am ar bn ce cy en fa fr-rw he ja kn ko te th".split(), ("',", ".")),
            **dict.fromkeys("es-419 es-br es-bz es-cu es-do es-gt es-hn es-mx es-ni es-pa es-pe es-pr es-sv es-us".split(),
                            ("', ", ".")),
            **dict.fromkeys("de-ch de-li en-ch it-ch".split(), ("' ", ".")),
-           **dict.fromkeys("""ar-dz ar-lb ar-ly ar-ma ar-mr ar-tn en-at en-be en-cz en-de en-dk en-es en-fi en-fr en-hu en-id en-it
-               en-nl en-no en-pl en-pt en-ro en-se en-si en-sk en-za""".split(), USUAL)}
+           **dict.fromkeys("""ar-dz ar-lb ar-ly ar-ma ar-mr ar-tn en-at en-be en-cz en-de en-dk en-ee en-es en-fi en-fr en-ge en-hu
+               en-id en-it en-lt en-lv en-nl en-no en-pl en-pt en-ro en-se en-si en-sk en-ua en-za""".split(), USUAL)}
 LONG = 12                                           # digits: longer numbers are said digit by digit where need be
 INDIAN = {"bn", "te", "en-in"}                      # where hundred thousands are 1,00,000
 

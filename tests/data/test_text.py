@@ -239,7 +239,7 @@ def test_a_number_that_cannot_be_spelled_is_no_crash():
 
 
 def test_separators_are_those_of_cldr():
-    """As Babel, which JupyterLab brings, has them."""
+    """As Babel has them, in the release that requirements-dev.txt names."""
     babel = pytest.importorskip("babel")
     names = {name.split("_")[0] for name in CONVERTER_CLASSES} - {"pl", "tet", "am"} | {"nb", "nn", "kk"}
     for tag in babel.localedata.locale_identifiers():
