@@ -22,7 +22,7 @@ from .data.audio import SAMPLE_RATE, WRITTEN, encoded, wav_header
 from .data.speech import synthesiser
 from .files import Unwritable, write_atomic
 from .speaking.sampling import Sampling
-from .speaking.speaker import REFERENCE, STATES, Speaker, by_error, read_checkpoint
+from .speaking.speaker import REFERENCE, STATES, Speaker, read_checkpoint, speakers
 from .speaking.stream import Place, read_place
 
 STANDARD = Path("-")        # as text and as file: standard input and output
@@ -43,7 +43,8 @@ def main() -> int:
         synthesiser()                               # which starts meanwhile
         speaker = read_checkpoint(given.checkpoints / f"{given.core}.safetensors")
         text, sampling = _english_told(text, speaker.language), Sampling(
-            given.temperature, seed=given.seed, repetition_aware=given.repetition_aware, end=given.end, guidance=given.guidance)
+            given.temperature, seed=given.seed, repetition_aware=given.repetition_aware, end=given.end, guidance=given.guidance,
+            rounds=given.rounds)
         if given.stream:
             samples = _stream(given, to_output, speaker, text, sampling)
         else:
@@ -63,7 +64,7 @@ def _arguments() -> argparse.Namespace:
     folder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     folder.add_argument("--checkpoints", type=Path, default=REFERENCE, metavar="FOLDER",
                         help="where <core>.safetensors are; without it, those of the reference study")
-    cores = list(by_error(folder.parse_known_args()[0].checkpoints))
+    cores = list(speakers(folder.parse_known_args()[0].checkpoints))
     parser = argparse.ArgumentParser(
         "python -m lib.speak", "python -m lib.speak TEXT [--core CORE] [--out FILE] [--stream]; -h says more", parents=[folder],
         allow_abbrev=False, description="Speak a Polish text with a trained core. Numbers and abbreviations are written "
@@ -91,7 +92,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--end", type=float, default=0.5, metavar="P", help="the probability from which on a frame is taken for the "
                         "last of its text; without it %(default)s")
     parser.add_argument("--guidance", type=float, default=1.0, metavar="S", help="how many times what the text brings is taken, of a "
-                        "core that was trained for it (the part guidance of the study of speech); without it 1")
+                        "core that was trained for it, as guidance/mamba_conv; without it 1")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="in which a masked core, as masked/mamba_conv, fills the "
+                        "frames of a sentence in; without it 1")
     given = parser.parse_args()
     if given.text is None and not _piped():
         parser.error("no text")

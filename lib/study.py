@@ -26,7 +26,7 @@ from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
 LONG = ("headline", "positions")    # parts of which each run says long texts too
-DRAWN = {"headline": "drawn", "guidance": "guided", "masked": "masked"}     # that say sentences in several ways, and as what
+DRAWN = {"headline": "drawn", "guidance": "guided", "masked": "masked"}     # that say sentences in several ways, and as what: speakers
 FEWEST = 4      # batches of clips to train on, of an own corpus
 DROPPED = 0.1   # of the texts, where guidance is learned
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often
@@ -137,7 +137,7 @@ def part(study: Study, data: Data, name: str, core: str) -> list[SpeechConfig]:
         "positions": [one(model={"rotary": False}, seed=seed, steps=study.speech_steps) for seed in range(study.speech_seeds)]
                      if core == "transformer" and study.spoken_seconds and has(core, study.speech_size, rotary=False) else [],
         "guidance": [one(model={"dropped": DROPPED})] if main else [],
-        "masked": [one(), one(model={"regime": "masked", "pattern": "parallel", "window": None})] if main and core in TWO_WAY else [],
+        "masked": [one(model={"regime": "masked", "pattern": "parallel", "window": None}), one()] if main and core in TWO_WAY else [],
         "units": [one(units=units) for units in ("characters", "phonemes") if units != study.units] if main else [],
         "encoder": [one(model={"encoder": encoder}) for encoder in ("mamba_conv", "conv")] if main else [],
         "cores": [one()] if not main else [],
@@ -203,9 +203,9 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
             records.note(study.label, f"{DRAWN[name]}/{core}", [
                 draw_and_judge(run, speech, data, judge, study.drawn, name, 1 if name == "masked" else BATCH)
                 for run in (runs[:1] if name == "headline" else runs)])
-        if name == "headline" and model.conditioning in ALIGNED:
-            write_checkpoint(records.figures_root(study.label) / "checkpoints" / f"{core}.safetensors", runs[0],
-                             durations.train_durations(model, data))
+        if name in DRAWN and model.conditioning in ALIGNED:
+            write_checkpoint(records.figures_root(study.label) / "checkpoints", core if name == "headline" else f"{name}/{core}",
+                             runs[0], durations.train_durations(model, data))
             write_errors(study)
 
 

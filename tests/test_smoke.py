@@ -64,7 +64,9 @@ def test_a_study_of_speech_is_trained_listened_to_and_reported(speaking):
     assert kinds["speech"] == 2 * 8 + 1 + 1 + 1 + 7 and kinds["said"] == 2 * 7 + 1 + 1 + 1 + 7
     assert kinds["longer"] == 2 + 1 and kinds["recogniser"] == kinds["bounds"] == 1
     folder = speaking / "figures" / "smoke"
-    assert {p.stem for p in (folder / "checkpoints").iterdir()} == {"transformer", "pointwise"}
+    cores = {"transformer", "pointwise"}
+    assert {p.stem for p in (folder / "checkpoints").glob("*.safetensors")} == cores
+    assert all({p.stem for p in (folder / "checkpoints" / way).iterdir()} == cores for way in ("guidance", "masked"))
     assert all((folder / f"{name}.svg").exists() for name in ("answer", "quality", "length", "cost_and_quality", "against_layers",
                                                             "guidance", "masked"))
     html = (folder / "report.html").read_text()

@@ -14,6 +14,7 @@ import soundfile
 from lib import speak
 from lib.config import REPOSITORY
 from lib.data.audio import SAMPLE_RATE, encoded, wav_header
+from lib.speaking.sampling import Sampling
 from lib.speaking.stream import Place
 
 TONE = (0.5 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)).astype(np.float32)
@@ -67,6 +68,14 @@ def test_the_ending_says_what_is_written(ending, kind, bits, error, run, tmp_pat
     about, (sound, rate) = soundfile.info(out), soundfile.read(out)
     assert (about.format, about.subtype, about.channels, rate) == (kind, bits, 1, SAMPLE_RATE)
     assert len(sound) == len(TONE) and np.abs(sound - TONE)[100:-100].max() < error
+
+
+def test_options_say_how_it_draws(run, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Tone, "say", lambda self, text, *how: seen.append(how) or TONE)
+    assert run("Ala.", "--out", tmp_path / "a.wav", "--core", "masked/mamba", "--temperature", 0.5, "--seed", 3, "--repetition-aware",
+               "--end", 0.3, "--guidance", 2, "--rounds", 8, "--between", "carried") == 0
+    assert seen == [(Sampling(0.5, seed=3, repetition_aware=True, end=0.3, guidance=2.0, rounds=8), "carried")]
 
 
 def test_minutes_of_vorbis_are_written(run, tmp_path, monkeypatch):

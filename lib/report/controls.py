@@ -41,7 +41,9 @@ def chooser(controls: dict[str, widgets.Widget], work: Callable[..., tuple]) -> 
 
 
 def _cores(cores: Iterable[str]) -> widgets.Dropdown:
-    return widgets.Dropdown(options=[(named(core), core) for core in dict.fromkeys(cores)])
+    """A choice of cores, one for guidance or a masked one being named as masked/mamba."""
+    names = {core: core.rpartition("/") for core in cores}
+    return widgets.Dropdown(options=[(", ".join(filter(None, (named(core), way))), name) for name, (way, _, core) in names.items()])
 
 
 def _sentences(texts: Sequence[str]) -> widgets.Dropdown:
@@ -113,7 +115,8 @@ def browser(report: Report, clips: list[Clip], tokens: list[Tokens], corpus: Cor
 
 def text_box(files: dict[str, Path]) -> widgets.Widget:
     """Type a text, choose a core among the checkpoints, which are of one language, what becomes of its state between sentences, how
-    freely it draws and how soon it ends; hear it."""
+    freely it draws and how soon it ends, of one trained for it how often the text is taken, of a masked one in how many rounds it
+    speaks; hear it."""
     if not files:
         return widgets.Label("No core can speak yet: run the study of speech first (make report STUDY=standard).")
     language = language_of(next(iter(files.values())))
@@ -124,14 +127,25 @@ def text_box(files: dict[str, Path]) -> widgets.Widget:
     state = widgets.Dropdown(options=STATES, description="state")
     temperature = widgets.FloatSlider(0.0, min=0.0, max=1.5, step=0.1, description="temperature")
     end = widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="end from")
+    guidance = widgets.FloatSlider(1.0, min=0.5, max=3.0, step=0.5, description="guidance")
+    rounds = widgets.Dropdown(options=(1, 2, 4, 8, 16, 32), description="rounds")
     button, output = widgets.Button(description="Speak"), widgets.Output()
 
+    def offer(_: object = None) -> None:
+        """Only what the core can take."""
+        way = core.value.rpartition("/")[0]
+        for control, mine, usual in ((guidance, way == "guidance", 1.0), (rounds, way == "masked", 1), (state, way != "masked", STATES[0])):
+            control.layout.display, control.value = None if mine else "none", control.value if mine else usual
+
+    core.observe(offer, "value")
+    offer()
+
     def said() -> tuple:
-        sampling = Sampling(temperature.value, end=end.value)
+        sampling = Sampling(temperature.value, end=end.value, guidance=guidance.value, rounds=rounds.value)
         audio = read_checkpoint(files[core.value]).say(text.value, sampling, state.value)
         return (HTML(players({named(core.value): audio}, text.value)),)
 
-    controls = text, core, state, temperature, end, button
+    controls = text, core, state, temperature, end, guidance, rounds, button
     button.on_click(lambda _: _answer(output, controls, "speaking …", said))
     return widgets.VBox([widgets.HBox(controls, layout={"flex_flow": "row wrap"}), output])
 

@@ -27,6 +27,7 @@ TARGET = REPOSITORY / "figures" / "reference"
 README = REPOSITORY / "README.md"
 BEGIN, END = "<!-- begin of what `make reference` writes -->", "<!-- end of what `make reference` writes -->"
 LARGEST_REPORT, LARGEST = 10e6, 60e6
+KEPT = "mamba_conv.safetensors"     # of the cores for guidance, and of the masked ones
 
 
 def publish(chosen: Study) -> Path:
@@ -49,7 +50,7 @@ def publish(chosen: Study) -> Path:
             where.mkdir(parents=True, exist_ok=True)
             shutil.copy(run.folder / "record.json", where)
         if (source / "checkpoints").exists():
-            shutil.copytree(source / "checkpoints", new / "checkpoints")
+            shutil.copytree(source / "checkpoints", new / "checkpoints", ignore=_left_out)
         for core, regime, runs in report.regimes():
             heard = report.heard[runs[0].name]
             (new / "samples" / f"{core}_{regime}").mkdir(parents=True)
@@ -68,6 +69,11 @@ def publish(chosen: Study) -> Path:
         new.rename(TARGET)
     _update_readme(chosen, report, samples)
     return TARGET
+
+
+def _left_out(folder: str, names: list[str]) -> list[str]:
+    """Of the checkpoints in a folder: 5 MB each, of every way of speaking but the headline's one is enough."""
+    return [] if Path(folder).name == "checkpoints" else [name for name in names if name != KEPT]
 
 
 def _csv(samples: Results) -> str:

@@ -26,6 +26,7 @@ from ..models.durations import Durations
 from ..training.durations import load_durations, predicted_plan
 from ..training.speech import load_speech
 from .decoding import longest_of, told
+from .masked import fill
 from .sampling import Sampling
 from .stream import Joints, Place, Voice
 
@@ -74,6 +75,10 @@ class Speaker:
         the sentence that cannot."""
         if state not in STATES:
             raise ValueError(f"no state {state!r} across sentences: choose one of {', '.join(STATES)}")
+        if (masked := self.model.config.regime == "masked") and (state != "reset" or sampling.guidance != 1):
+            raise ValueError("a masked model has no state and no guidance: leave the state reset and guidance 1")
+        if not masked and sampling.rounds != 1:
+            raise ValueError("rounds are of a masked model: choose one (the part masked of the study of speech), or leave them 1")
         read, said = sentences(text, self.model.config.language), Place()
         for sentence in islice(read, place.sentences):
             said = said.after(sentence.text)
@@ -101,17 +106,26 @@ class Speaker:
             for part, after in self.cut(self.plan(sentence.groups), 0):
                 if pause is not None:
                     yield joints.end(pause * HOP), None
-                pause, rows = after, told(self.model, part)
-                voice = Voice(self.model, self.codec, sampling, limit := longest_of(len(rows)))
-                for i in range(limit + voice.late):
-                    sound, ended = voice.step(rows[min(i, len(rows) - 1)])
+                pause = after
+                for sound in self._said(part, sampling):
                     yield joints.add(sound), None
-                    if ended:
-                        break
-                yield joints.add(voice.close()), None
             place = place.after(sentence.text, joints.tensors() if keep else {})
             yield SILENT, place
         yield joints.close(), replace(place, ended=True, tensors={})
+
+    def _said(self, part: Plan, sampling: Sampling) -> Iterator[np.ndarray]:
+        """The sound of a plan, frame by frame; of a masked model all at once."""
+        rows = told(self.model, part)
+        if self.model.config.regime == "masked":
+            yield self.codec.decode(fill(self.model, rows, sampling)[0])
+            return
+        voice = Voice(self.model, self.codec, sampling, limit := longest_of(len(rows)))
+        for i in range(limit + voice.late):
+            sound, ended = voice.step(rows[min(i, len(rows) - 1)])
+            yield sound
+            if ended:
+                break
+        yield voice.close()
 
     def _through(self, read: Iterator[Sentence], sampling: Sampling, place: Place, keep: bool,
                  window: int | None) -> Iterator[Said]:
@@ -171,8 +185,14 @@ def lengthened(said: Plan, pause: int) -> Plan:
 
 
 def checkpoints(study: Study) -> dict[str, Path]:
-    """Core -> file of the cores that can speak, as `by_error` has them: the study's, else the reference study's."""
-    return by_error(records.figures_root(study.label) / "checkpoints") or by_error(REFERENCE)
+    """Name -> file of all that can speak: the study's, else the reference study's."""
+    return speakers(records.figures_root(study.label) / "checkpoints") or speakers(REFERENCE)
+
+
+def speakers(folder: Path) -> dict[str, Path]:
+    """Name -> file of the checkpoints in a folder: cores as `by_error` has them, then those for guidance and those that are
+    masked, as masked/mamba."""
+    return by_error(folder) | {f"{way}/{core}": path for way in ("guidance", "masked") for core, path in by_error(folder / way).items()}
 
 
 def by_error(folder: Path, cores: Iterable[str] | None = None) -> dict[str, Path]:
@@ -203,10 +223,13 @@ def write_errors(study: Study) -> None:
     write_atomic(records.figures_root(study.label) / "results.csv", "\n".join([*lines, ""]).encode())
 
 
-def write_checkpoint(path: Path, run: records.Record, durations: records.Record) -> Path:
-    """A run and its duration predictor as one file, float16; the reference study's, where it kept no more of the run."""
+def write_checkpoint(folder: Path, name: str, run: records.Record, durations: records.Record) -> Path:
+    """A run and its duration predictor as one file in a folder, float16; the reference study's, where that kept no more of the
+    run, and none where it kept none."""
+    path = folder / f"{name}.safetensors"
     if run.folder.is_relative_to(records.REFERENCE):
-        return write_atomic(path, (REFERENCE / path.name).read_bytes())
+        kept = REFERENCE / f"{name}.safetensors"
+        return write_atomic(path, kept.read_bytes()) if kept.is_file() else path
     tensors = {f"{name}/{key}": value.half() for name, module in (
         ("model", load_speech(run)), ("durations", load_durations(durations))) for key, value in module.state_dict().items()}
     about = {"config": run.identity["config"], "voice": run.identity["voice"], "codec": run.identity["codec_name"],

@@ -39,8 +39,9 @@ def box(monkeypatch, tmp_path) -> SimpleNamespace:
 
     monkeypatch.setattr(controls, "read_checkpoint", lambda path: SimpleNamespace(say=say))
     monkeypatch.setattr(controls, "language_of", lambda path: "Polish")
-    row, made.output = controls.text_box({"mamba_conv": tmp_path / "mamba_conv.safetensors"}).children
-    made.text, made.core, made.state, made.temperature, made.end, made.button = row.children
+    row, made.output = controls.text_box({name: tmp_path / f"{name}.safetensors" for name in (
+        "mamba_conv", "guidance/mamba", "masked/mamba")}).children
+    made.text, made.core, made.state, made.temperature, made.end, made.guidance, made.rounds, made.button = row.children
     return made
 
 
@@ -55,6 +56,21 @@ def test_the_button_is_still_and_says_so_until_the_sound_is_there(box, shown, ca
     assert "speaking …" in capsys.readouterr().out
     sound, = shown
     assert "<audio" in sound.data and "kot &lt;b&gt;" in sound.data
+
+
+def test_guidance_and_rounds_are_offered_to_the_cores_that_take_them_alone(box):
+    assert [label for label, _ in box.core.options] == ["Mamba + convolution", "Mamba, guidance", "Mamba, masked"]
+    offered = {}
+    for core in ("mamba_conv", "guidance/mamba", "masked/mamba", "mamba_conv"):
+        box.core.value = core
+        offered[core] = [name for name in ("state", "guidance", "rounds") if getattr(box, name).layout.display != "none"]
+        for control, value in ((box.guidance, 2.0), (box.rounds, 8), (box.state, "carried")):
+            if control.layout.display != "none":
+                control.value = value
+        box.button.click()
+    assert offered == {"mamba_conv": ["state"], "guidance/mamba": ["state", "guidance"], "masked/mamba": ["rounds"]}
+    assert [(sampling, state) for *_, sampling, state in box.seen] == [
+        (Sampling(), "carried"), (Sampling(guidance=2.0), "carried"), (Sampling(rounds=8), "reset"), (Sampling(), "carried")]
 
 
 @pytest.mark.parametrize("language, value, hint", [("Polish", "Dzień dobry, mówi sieć neuronowa.", "a text in Polish"),

@@ -302,6 +302,16 @@ def test_a_level_never_reached_is_more_than_the_steps_that_there_were():
     assert "mamba_conv,steps_to_100,> 400.0,seed 1" in reference._csv(results(report))
 
 
+def test_of_the_cores_for_another_way_of_speaking_the_hybrid_alone_is_published(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for name in ("mamba", "mamba_conv", "guidance/mamba", "guidance/mamba_conv", "masked/mamba_conv", "masked/pointwise"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.safetensors").touch()
+    shutil.copytree(folder, tmp_path / "new", ignore=reference._left_out)
+    assert sorted(str(p.relative_to(tmp_path / "new").with_suffix("")) for p in (tmp_path / "new").rglob("*.safetensors")) == [
+        "guidance/mamba_conv", "mamba", "mamba_conv", "masked/mamba_conv"]
+
+
 def test_a_core_that_never_memorises_does_not_do_so_sooner():
     """As the hybrid in the first published study: none of three seeds was right to 99.9 % within 400 steps."""
     report = made(transformer=memorised("transformer", 326, 331, 358), mamba_conv=memorised("mamba_conv", None, None, None),

@@ -90,14 +90,15 @@ def checkpoint(workspace, monkeypatch):
     config = SpeechConfig(CONFIG, steps=1, batch=2)
     run = train_speech(config, Speech(6, 1, 1, "pl", "embedded", 3, 3), data)
     durations = train_durations(config.model, data)
-    path = write_checkpoint(workspace / "checkpoints" / "mamba_conv.safetensors", run, durations)
+    path = write_checkpoint(workspace / "checkpoints", "mamba_conv", run, durations)
     kept = workspace / "kept"       # the reference study has the record of a run, and its checkpoint
     shutil.copytree(run.folder, kept / "runs" / run.name, ignore=shutil.ignore_patterns("*.safetensors"))
     shutil.rmtree(run.folder)
     monkeypatch.setattr("lib.records.REFERENCE", kept / "runs")
     monkeypatch.setattr("lib.speaking.speaker.REFERENCE", path.parent)
-    again = write_checkpoint(kept / "again" / path.name, train_speech(config, Speech(6, 1, 1, "pl", "embedded", 3, 3), data), durations)
-    assert again.read_bytes() == path.read_bytes()
+    again = train_speech(config, Speech(6, 1, 1, "pl", "embedded", 3, 3), data)
+    assert write_checkpoint(kept / "again", "mamba_conv", again, durations).read_bytes() == path.read_bytes()
+    assert not write_checkpoint(kept / "again", "guidance/mamba_conv", again, durations).exists()       # of which it kept none
     return path
 
 
@@ -149,7 +150,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused(checkpoint):
 
 def test_the_text_box_says_a_sentence_and_escapes_it(checkpoint):
     box = text_box({"mamba_conv": checkpoint})
-    (text, core, state, temperature, end, button), output = box.children[0].children, box.children[1]
+    (text, core, state, temperature, end, guidance, rounds, button), output = box.children[0].children, box.children[1]
     assert core.options == (("Mamba + convolution", "mamba_conv"),) and (temperature.value, end.value) == (0.0, 0.5) and state.options == ("reset", "carried", "window")
     text.value = "kot"
     button.click()
@@ -179,8 +180,11 @@ def test_the_core_that_is_taken_unasked_is_the_one_with_the_least_error(checkpoi
 def test_checkpoints_are_the_study_s_before_the_reference(checkpoint, workspace):
     folder = workspace / "figures" / "smoke" / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / "mamba_conv.safetensors").write_bytes(checkpoint.read_bytes())
-    assert checkpoints(study("smoke")) == {"mamba_conv": folder / "mamba_conv.safetensors"}
+    names = ("mamba_conv", "guidance/mamba", "masked/conv", "masked/mamba")
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.safetensors").write_bytes(checkpoint.read_bytes())
+    assert checkpoints(study("smoke")) == {name: folder / f"{name}.safetensors" for name in names}
 
 
 @pytest.mark.parametrize("core,regime,leaks", [("transformer", "causal", False), ("mamba_conv", "causal", False),

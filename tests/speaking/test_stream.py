@@ -129,6 +129,23 @@ def test_with_guidance_too_a_text_is_taken_up_again_bit_for_bit():
     assert not np.array_equal(whole, speaker.say(SAID, DRAWN, "carried"))
 
 
+def test_a_masked_core_says_each_sentence_at_once_and_is_taken_up_again():
+    speaker, sampling, places = untrained("mamba", "parallel", regime="masked"), Sampling(0.8, rounds=3), []
+    whole = np.concatenate(given_out(speaker, sampling=sampling, keep=places.append))
+    np.testing.assert_allclose(whole, reference(speaker, sampling, "reset"), atol=1e-5)
+    assert np.array_equal(np.concatenate(given_out(speaker, sampling=sampling, chunk=1000)), whole)
+    assert np.array_equal(np.concatenate(given_out(speaker, sampling=sampling, place=places[1])), whole[places[1].samples:])
+    assert not np.array_equal(whole, speaker.say(SAID, Sampling(0.8)))
+
+
+@pytest.mark.parametrize("regime,sampling,state,words", [
+    ("masked", Sampling(), "carried", "has no state"), ("masked", Sampling(guidance=2.0), "reset", "no guidance"),
+    ("causal", Sampling(rounds=2), "reset", "rounds are of a masked model")])
+def test_what_a_way_of_speaking_has_not_is_refused(regime, sampling, state, words):
+    with pytest.raises(ValueError, match=words):
+        given_out(untrained("mamba", "parallel", regime=regime), sampling=sampling, state=state)
+
+
 def test_a_text_that_goes_on_is_taken_up_where_it_was_known_to():
     speaker, places = untrained(), []
     given_out(speaker, keep=places.append, state="carried")
