@@ -26,7 +26,7 @@ from .training.side_by_side import side_by_side
 from .training.speech import Data, Speech, identity, load_data, model_config, speech_config, train_speech
 
 LONG = ("headline", "positions")    # parts of which each run says long texts too
-DRAWN = {"headline": "drawn", "guidance": "guided", "masked": "masked"}     # that say sentences in several ways, and as what: speakers
+DRAWN = {"headline": "drawn", "guidance": "guided", "masked": "masked"}     # that say sentences in several ways, and as what
 FEWEST = 4      # batches of clips to train on, of an own corpus
 DROPPED = 0.1   # of the texts, where guidance is learned
 ROUNDS = 5      # of trying learning rates: the best of those tried may be at the edge so often

@@ -134,8 +134,9 @@ def text_box(files: dict[str, Path]) -> widgets.Widget:
     def offer(_: object = None) -> None:
         """Only what the core can take."""
         way = core.value.rpartition("/")[0]
-        for control, mine, usual in ((guidance, way == "guidance", 1.0), (rounds, way == "masked", 1), (state, way != "masked", STATES[0])):
-            control.layout.display, control.value = None if mine else "none", control.value if mine else usual
+        for control, taken, usual in ((guidance, way == "guidance", 1.0), (rounds, way == "masked", 1),
+                                      (state, way != "masked", STATES[0])):
+            control.layout.display, control.value = None if taken else "none", control.value if taken else usual
 
     core.observe(offer, "value")
     offer()

@@ -192,7 +192,8 @@ def checkpoints(study: Study) -> dict[str, Path]:
 def speakers(folder: Path) -> dict[str, Path]:
     """Name -> file of the checkpoints in a folder: cores as `by_error` has them, then those for guidance and those that are
     masked, as masked/mamba."""
-    return by_error(folder) | {f"{way}/{core}": path for way in ("guidance", "masked") for core, path in by_error(folder / way).items()}
+    return by_error(folder) | {
+        f"{way}/{core}": path for way in ("guidance", "masked") for core, path in by_error(folder / way).items()}
 
 
 def by_error(folder: Path, cores: Iterable[str] | None = None) -> dict[str, Path]:

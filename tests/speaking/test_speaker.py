@@ -150,7 +150,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused(checkpoint):
 
 def test_the_text_box_says_a_sentence_and_escapes_it(checkpoint):
     box = text_box({"mamba_conv": checkpoint})
-    (text, core, state, temperature, end, guidance, rounds, button), output = box.children[0].children, box.children[1]
+    (text, core, state, temperature, end, *_, button), output = box.children[0].children, box.children[1]
     assert core.options == (("Mamba + convolution", "mamba_conv"),) and (temperature.value, end.value) == (0.0, 0.5) and state.options == ("reset", "carried", "window")
     text.value = "kot"
     button.click()
