@@ -1,4 +1,9 @@
 """Transformer against a Mamba + convolution hybrid, as the core of a text-to-speech model."""
+from . import command
+
+command.leave_when_told()       # before anything else is imported
+
+# isort: split
 import atexit
 import ctypes
 import os

@@ -3,7 +3,7 @@
     if __name__ == "__main__":
         command.run("lib.<module>")
 
-so that Ctrl-C ends it in one line from its first moment on.
+so that Ctrl-C ends it in one line from its first moment on: the package itself, which comes first, begins by `leave_when_told`.
 """
 import os
 import signal
@@ -36,6 +36,12 @@ def run(module: str) -> NoReturn:
     finally:
         _handle(_leave)
     sys.exit(code)
+
+
+def leave_when_told() -> None:
+    """Of a command (python -m lib....), while the package is imported: Ctrl-C and SIGTERM end it in one line."""
+    if sys.argv[:1] == ["-m"]:
+        _handle(_leave)
 
 
 def _handle(handler: Callable) -> None:

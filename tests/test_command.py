@@ -33,6 +33,15 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(command, sent, tmp_
     assert process.communicate(timeout=60) == ("", "interrupted\n") and process.returncode == 130
 
 
+def test_an_interrupt_while_the_package_begins_is_one_line(tmp_path: Path, monkeypatch):
+    """Whose first module beside `command` is ctypes."""
+    (tmp_path / "ctypes.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{REPOSITORY}")
+    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv = ['-m']; import lib"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, text=True, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_argument_that_is_no_text_is_one_line(command):
     done = subprocess.run([sys.executable, "-m", command, "--study", b"\xffquick"], cwd=REPOSITORY, text=True,

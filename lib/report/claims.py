@@ -317,7 +317,8 @@ def _measure(results: Results, name: str, core: str, than: str = "", bounds: boo
                                                    for c, cut in never.items() for s in cut))
     if odd := groups[0].keys() ^ groups[-1].keys():
         raise _Unfit(f"Not measured: {name} of both {core} and {than} in {', '.join(sorted(odd))}")
-    below = zip((core, than), groups, (operator.lt, operator.le)) if than and not metric.by_difference else ()
+    ours = operator.lt if metric.cost or metric.exact else operator.le      # an estimate's mean of 0 has no ratio either
+    below = zip((core, than), groups, (ours, operator.le)) if than and not metric.by_difference else ()
     if odd := [f"{c} in {s.pair}" for c, group, is_below in below for s in group.values() if is_below(s.value, 0)]:
         raise _Unfit(f"No ratio, since not above 0: {name} of {', '.join(odd)}")
     values = [np.array([group[pair].value for pair in groups[0]]) for group in groups]

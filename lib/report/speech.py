@@ -115,7 +115,7 @@ def long_means(report: Report) -> tuple[pd.Series, dict[str, str]]:
         seeds = others.groupby(["core", "way", "run"], sort=False)[["errors", "phonemes"]].sum()
         return (seeds.errors / seeds.phonemes).groupby(["core", "way"], sort=False).mean(), best
     texts = long_texts(report)
-    means = texts[texts.seconds == texts.seconds.max()].groupby(["core", "way"], sort=False).error.mean()
+    means = texts[texts.seconds == texts.seconds.max()].groupby(["core", "way"], sort=False).error.mean().dropna()
     return means, {core: means[core].idxmin() for core in means.index.unique("core")}
 
 

@@ -212,6 +212,14 @@ def test_what_has_no_ratio_is_not_comparable_and_the_rest_is_compared(transforme
     assert brief(memory) == "peak memory: not compared"
 
 
+@pytest.mark.parametrize("transformer, hybrid, whose", [(2.0, 0.0, "mamba_conv"), (0.0, 2.0, "transformer")])
+def test_a_loss_of_nothing_is_not_compared(transformer, hybrid, whose):
+    results = two("final_loss", transformer, hybrid, spread=(0, 0))
+    found, = headline(results, metrics=["final_loss"], scope=SCOPE)
+    assert found.outcome == "no verdict" and f"No ratio, since not above 0: final_loss of {whose}" in found.sentence
+    assert judge(claim("saving", "final_loss", says=0.2), results, SCOPE).verdict == "not comparable"
+
+
 def exponents(core: str, *values: float) -> dict:
     return {(core, "exponent_step_time"): [Sample(value, f"process {i}", f"run/{core}") for i, value in enumerate(values)]}
 
