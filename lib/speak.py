@@ -27,9 +27,11 @@ from .speaking.stream import Place, read_place
 
 STANDARD = Path("-")        # as text and as file: standard input and output
 STREAMED = {".wav": "WAV"}  # what is written as it comes
-# Frequent in English, and no words of Polish, as to, on, do, we, no, my, by and was are.
-ENGLISH = set("""an and are at because been from has have he his how is it of she that the their there these they this what
-    when where which who why with would you your""".split())
+# Frequent in English and no words of Polish; and words of both.
+ENGLISH = set("""about am an and are at because been books could dark evening friend from good great has have he hello her him his how
+    is it like love morning name nice night of old people please read said school she should some thank thanks that the their there
+    these they this very want water what when where which who why with world would you your""".split())
+BOTH = set("a by do go i me my no on so to was we".split())
 
 
 def main() -> int:
@@ -113,11 +115,11 @@ def _english_told(text: Iterable[str], language: str) -> Iterator[str]:
 
 
 def looks_english(text: str) -> bool:
-    """Whether a text is very likely not Polish: no letter is Polish alone, and a quarter of the words, two at least, are
-    frequent English ones or have a letter that no Polish word has, one of them English."""
-    words = re.findall(r"[^\W\d_]+", text.lower())
+    """Whether a text is very likely not Polish: no letter is Polish alone, and of the words that tell, a quarter are frequent
+    English ones or have a letter that no Polish word has, one of them English."""
+    words = [word for word in re.findall(r"[^\W\d_]+", text.lower()) if word not in BOTH]
     foreign = [word for word in words if word in ENGLISH or set("qvx") & set(word)]
-    return len(foreign) >= max(2, len(words) / 4) and bool(ENGLISH & set(words)) and not set("ąćęłńóśźż") & set(text.lower())
+    return len(foreign) >= len(words) / 4 and bool(ENGLISH & set(words)) and not set("ąćęłńóśźż") & set(text.lower())
 
 
 def _piped() -> bool:

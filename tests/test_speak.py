@@ -284,7 +284,8 @@ def test_a_sentence_of_standard_input_is_spoken_before_the_next_one_comes():
     "Good morning, how are you?", "The weather is nice today.", "What is this?", "She was reading when they came home.",
     "This is a sentence with more than ten words, because it has a longer story.", "Have you seen the quick brown fox?",
     "I would like to know where the station is.", "It is raining and we have no umbrella.", "Who is there?",
-    "Their dog had been at the river."])
+    "Their dog had been at the river.", "The cat sat on a mat.", "My name is John.", "It was a dark night.", "Hello, world!", "Good morning!",
+    "I love to read books."])
 def test_english_is_noticed(text, run, tmp_path, capsys):
     assert run(text, "--out", tmp_path / "a.wav") == 0
     error = capsys.readouterr().err
@@ -294,6 +295,6 @@ def test_english_is_noticed(text, run, tmp_path, capsys):
 @pytest.mark.parametrize("text", [
     "Ala ma kota.", "To on, a to my.", "Mam na imie Max i mam xero.", "Do domu to on nie idzie.", "Kocham was, a wy mnie.",
     "Zaraz wracam, bo my tu no tak.", "Czesc, jak sie masz?", "Ten film to The Ring, ogladam go z tata i z mama.",
-    "He was a Świętopełk, and that is the end.", "Vademecum i quiz, a do tego fax."])
+    "Film The Ring ogladam dzis wieczorem.", "Go to na to, a by to my.", "He was a Świętopełk, and that is the end.", "Vademecum i quiz, a do tego fax."])
 def test_polish_without_diacritics_is_not_taken_for_english(text, run, tmp_path, capsys):
     assert run(text, "--out", tmp_path / "a.wav") == 0 and not capsys.readouterr().err

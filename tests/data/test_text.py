@@ -62,6 +62,7 @@ SPOKEN = {
     "Podaj nr tel.": "podaj numer telefonu.",
     "ul. Długa 5 m. 12, os. Nowe 5A m 12, lok. 3":
         "ulica długa pięć mieszkanie dwanaście, osiedle nowe pięć a mieszkanie dwanaście, lokal trzy",
+    "Stół ma 1 m. 20 cm, mieszkam w m. 12": "stół ma jeden metr dwadzieścia centymetrów, mieszkam w mieszkaniu dwanaście",
     "Na ul. Długiej leży 5 m 12 cm śniegu.": "na ulicy długiej leży pięć metrów dwanaście centymetrów śniegu.",
     "Pok. 12, w rozdz. 3, poz. 5, t. 2 s. 45": "pokój dwanaście, w rozdziale trzy, pozycja pięć, tom dwa strona "
                                                "czterdzieści pięć",
