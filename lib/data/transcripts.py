@@ -240,14 +240,15 @@ def columns(path: Path, separator: str) -> Columns:
 
 
 def _labels(values: list[str], later: list[list[str]]) -> bool:
-    """Whether the values of a column are labels: numbers, names of files, ids; or what returns, if it is one or two words or a
-    later column, of as many words at least and no labels itself, has twice as many different ones."""
+    """Whether the values of a column are labels: numbers, names of files, ids; or what returns, if it is one or two words or
+    names, with capitals (Jan Maria Kowalski), or a later column, of as many words at least and no labels itself, has twice as many
+    different ones."""
     letters, digits = (sum(map(kind, "".join(values))) for kind in (str.isalpha, str.isdigit))
     if letters <= digits or 2 * sum(1 for value in values if NAME.fullmatch(value)) > len(values):
         return True
     if 3 * len(set(values)) > 2 * len(values):
         return False
-    return _words(values) <= 2 or any(
+    return _words(values) <= 2 or 2 * sum(map(str.istitle, values)) > len(values) or any(
         len(set(other)) >= 2 * len(set(values)) and _words(other) >= _words(values) and not _labels(other, []) for other in later)
 
 

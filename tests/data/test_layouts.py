@@ -215,6 +215,7 @@ ROWS = [("a1", "In 1990 Dr. Smith paid 5 pounds", "In nineteen ninety Doctor Smi
 NAMES, TIMES = ("anna", "jan", "anna", "jan", "anna", "jan"), ("1.52", "2.04", "1.9", "0.88", "3", "2.71")
 TWO_WORDS = ("Anna Nowak", "Jan Lis", "Anna Nowak", "Jan Lis", "Anna Nowak", "Jan Lis")
 THREE_WORDS = tuple(f"{first} {name} Nowak" for first, name in zip(("Maria", "Jan") * 3, ("Anna", "Karol") * 3))
+SHORT = ("Yes.", "Not now.", "Perhaps.", "Come in!", "Tomorrow.", "Who?")
 MANY = tuple(f"{name} Anna Nowak" for name in ("Ewa", "Ola", "Iga", "Zoe", "Lea", "Kim"))
 PROMPTS = ("Please call Stella and ask her to come", "Six spoons of fresh snow peas") * 3
 PHONEMES = ("ɪn naɪntiːn", "ɪt wɒz", "nʌθɪŋ ət", "hiː riːd", "reɪn ɒn", "ðeɪ keɪm")
@@ -231,7 +232,7 @@ IDEOGRAMS, WRITTEN_OUT = [["他有3本书", "今天是5月", "下雨了吗", "�
     ((tuple(f"{i}.wav" for i in range(6)), "{text}"), 2), (("5", "six", "seven", "six", "five", "5"), 1),
     (("{text}", tuple(text for _, _, text in ROWS[::-1])), 1), ((IDEOGRAMS, WRITTEN_OUT), 2), ((IDEOGRAMS, NAMES), 1),
     ((THREE_WORDS, "{text}"), 2), ((THREE_WORDS, NAMES, TIMES, "{text}"), 4), ((THREE_WORDS, "{text}", "{written}"), 3),
-    ((PROMPTS, MANY), 1), ((PROMPTS, NAMES), 1), ((PROMPTS, tuple(f"take {'abcdef'[i]}" for i in range(6))), 1),
+    ((THREE_WORDS, SHORT), 2), ((PROMPTS, MANY), 1), ((PROMPTS, NAMES), 1), ((PROMPTS, tuple(f"take {'abcdef'[i]}" for i in range(6))), 1),
     ((tuple(f"clip {'abcdef'[i]}.m4a" for i in range(6)), "{text}"), 2), ((tuple(f"take{'abcdef'[i]}.MOV" for i in range(6)), "{text}"), 2),
     ((("a.wav", "b.mkv", "c.mp4", "d.flac", "e.npy", ""), "{text}"), 2), ((tuple(f"utterance_{i}" for i in range(6)), "{text}"), 2),
     ((PROMPTS, tuple(f"speaker-{i}-take" for i in range(6))), 1),
