@@ -325,7 +325,8 @@ def guidance(report: Report) -> Finding | None:
                       for core, errors in of.items())
     return Finding("guidance", "", f"Taking what the text brings several times moves the share of wrong phonemes: {moved}.",
                    "Classifier-free guidance: a tenth of the texts were dropped in training, and a frame's logits go beyond what the "
-                   "text makes of them. Each frame is two steps. One seed a core, numbers and no verdict.",
+                   "text makes of them. Each frame is two steps. One seed a core, numbers and no verdict."
+                   + _other_recipe(report, "guidance"),
                    lambda: why.against_guidance(report),
                    (("By guidance", lambda: counted.ways_table(report.guided, report.speech["guidance"])),),
                    runs=_names(report.guided))
@@ -343,10 +344,19 @@ def masked(report: Report) -> Finding | None:
     return Finding("masked", "", f"Hidden frames told from both sides: {joined(both)}.",
                    "The one setting in which the original report's look-ahead is honest: all frames at once, the surest first, the "
                    "first codebook in several rounds and each other in one. Attention has no mask there, the hybrid its convolution "
-                   "as drawn, Mamba goes both ways, parameters equal. Both saw as many steps; one seed, numbers and no verdict.",
+                   "as drawn, Mamba goes both ways, parameters equal. Both saw as many steps; one seed, numbers and no verdict."
+                   + _other_recipe(report, "masked"),
                    lambda: why.against_rounds(report),
                    (("By the number of rounds", lambda: counted.ways_table(report.masked, report.speech["masked"])),),
                    runs=_names(report.masked))
+
+
+def _other_recipe(report: Report, part: str) -> str:
+    """By what recipe the models of a part are made, where that is not the headline's; "" where it is."""
+    own, usual = ({tuple(run.identity["config"]["model"].get("recipe", ())) for run in report.speech.get(name, [])}
+                  for name in (part, "headline"))
+    names = ", ".join(dict.fromkeys(name.replace("_", " ") for name in chain(*own))) or "none"
+    return f" These models are made by another recipe than the headline's: {names}." if usual - own else ""
 
 
 def width(report: Report) -> Finding | None:

@@ -185,7 +185,7 @@ def limits(report: Report) -> list[str]:
             words.append("Of the ways to make attention hold beyond the lengths it was trained on these were tried: " + (
                 f"{ways}, and to train it without positions. Their cost was not measured." if "positions" in report.said else
                 f"{ways}. Their cost was not measured, and none was trained without positions."))
-        if left := [part for part in s.parts if part not in report.said]:
+        if left := [part for part in s.parts if part not in report.speech]:
             words.append(f"Of the study of speech these parts were not run: {', '.join(left)}.")
     words += [absent(s, notebook) for notebook, there in (("05", report.steps), ("06", report.heard)) if not there]
     if any(run and run.environment["device"] == "cpu" for run in (report.steps, report.lengths)):

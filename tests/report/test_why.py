@@ -114,6 +114,12 @@ def test_guidance_is_told_beside_none(report):
     error, f0 = found.draw().axes
     assert list(error.lines[0].get_xdata()) == [1, 2, 3] and list(error.lines[0].get_ydata()) == pytest.approx([10, 7, 12])
     assert list(f0.lines[0].get_ydata()) == [0, 10, 20] and len(found.numbers[0][1]()) == 6
+    assert found.why.endswith("no verdict.")
+    add(report, "headline", of(recipe=("rmsnorm",)), 3.0, 10)
+    assert findings.guidance(report).why.endswith("These models are made by another recipe than the headline's: none.")
+    for run in report.speech["guidance"]:
+        run.identity["config"]["model"]["recipe"] = ["rmsnorm"]
+    assert findings.guidance(report).why.endswith("no verdict.")
 
 
 def test_masked_decoding_is_told_beside_the_same_core_frame_by_frame(report):
