@@ -2,15 +2,18 @@
 
 A model is a list of kernels: so many FLOPs, so many numbers read or written. A kernel takes its launch and then what takes longer,
 to compute or to move (the roofline: Williams, Waterman & Patterson 2009, https://doi.org/10.1145/1498765.1498785); kernels run one
-after the other. Kernels are those that PyTorch launches for lib.models; what caches save is left out, and so is any inefficiency.
+after the other. Kernels are those that PyTorch launches for lib.models, where Mamba's short convolution and its scan with the gate
+are one each; what caches save is left out, and so is whatever keeps a kernel from the machine's rate.
 """
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .cost import attention_flops, scan_flops
+from .cost import EXP_FLOPS, attention_flops, scan_flops
 
 D_CONV, CHUNK, GROUPS = 4, 64, 8    # of Mamba's short convolution, of its scan (a state is saved so often), of grouped convolutions
+SIGMOID = EXP_FLOPS + 3             # 1 / (1 + exp(-|x|))
+SOFTPLUS = EXP_FLOPS + 15           # max(x, 0) + log1p(exp(-|x|)), of which a polynomial of a quotient takes 12
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,11 @@ class Layer:
     def _mamba(self, batch: int, frames: int) -> Pass:
         rows, w, d, n = batch * frames, self.width, self.channels, self.states
         forward, both = scan_flops(batch, frames, d, n, backward=False), scan_flops(batch, frames, d, n)
+        step, gate = SOFTPLUS + 1, SIGMOID + 2                          # softplus(dt + bias); y silu(z)
+        forward, both = forward + rows * d * (step + gate + 2), both + rows * d * (2 * step + gate + 2 + 2 * SIGMOID + 21)
         saved, selected = rows * d * n / CHUNK, self.rank + 2 * n       # states at the start of chunks; dt, B and C
-        convolution = [Kernel(2 * D_CONV * rows * d, 2 * rows * d)], [Kernel(6 * D_CONV * rows * d, 3 * rows * d), *moves(0, 0)]
+        convolution = ([Kernel((2 * D_CONV + SIGMOID + 1) * rows * d, 2 * rows * d)],
+                       [Kernel((6 * D_CONV + SIGMOID + 6) * rows * d, 3 * rows * d), *moves(0, 0)])
         decay = moves(2 * d * n, 2 * d * n), moves(3 * d * n, 2 * d * n)            # A = -exp(A_log)
         scan = ([Kernel(forward, rows * (4 * d + 2 * n) + saved)],
                 [Kernel(both - forward, rows * (7 * d + 4 * n) + saved), *moves(*[0] * 5)])     # and sums over sequences and blocks
@@ -271,3 +277,23 @@ class Model:
 
     def frame_seconds(self, machine: Machine, batch: int, frames: int) -> float:
         return seconds(self.decoding(batch, frames, machine.fused), machine, machine.replay)
+
+
+# Layers of a larger model, of the proportions that the matched sizes of lib.models.cores have; the wider part of each times a scale
+GROWN: dict[str, Callable[[int, float], tuple[Layer, ...]]] = {
+    "transformer": lambda w, scale: (Layer(w, attends=True, hidden=round(4 * w * scale)),),
+    "mamba_conv": lambda w, scale: (Layer(w, channels=round(2 * w * scale), convolutions=(3,)),),
+    "mamba": lambda w, scale: (Layer(w, channels=round(2 * w * scale)),),
+    "interleaved": lambda w, scale: tuple(part for i in range(4) for part in (
+        (Layer(w, attends=True, hidden=round(3 * w * scale)),) if i == 2 else
+        (Layer(w, channels=round(2 * w * scale)), Layer(w, hidden=round(3 * w * scale))))),
+}
+WIDTHS = {10 ** 8: 768, 10 ** 9: 2048}      # of so many parameters: Brown et al. 2020 (https://arxiv.org/abs/2005.14165), table 2.1
+
+
+def grown(core: str, parameters: int) -> Model:
+    """A model whose core has so many parameters, one of WIDTHS: as many layers as come nearest, then scaled to fit."""
+    width, layers = WIDTHS[parameters], GROWN[core]
+    one, two = (sum(layer.parameters for layer in layers(width, scale)) for scale in (1, 2))
+    times = round(parameters / one)
+    return Model(layers(width, 1 + (parameters / times - one) / (two - one)) * times, Shell(width))
