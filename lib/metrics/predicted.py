@@ -28,8 +28,8 @@ class Machine:
     fused: bool             # whether decoding takes attention, and Mamba, of one frame in one kernel
 
 
-# SXM5, dense, without sparsity: bf16 on tensor cores, float32 elsewhere, HBM3 (https://www.nvidia.com/en-us/data-center/h100/). Launches
-# are NVIDIA's measurement on a V100 of what a kernel takes beyond its 2.9 µs: one by one 0.9 µs, replayed as a graph 0.5 µs
+# SXM5: dense bf16 on tensor cores, float32 elsewhere, HBM3 (https://www.nvidia.com/en-us/data-center/h100/). Launches are what
+# NVIDIA measured on a V100 beyond a kernel's own 2.9 µs: 0.9 µs one by one, 0.5 µs replayed as a graph
 # (https://developer.nvidia.com/blog/cuda-graphs/).
 H100 = Machine("H100", 989e12, 67e12, 3.35e12, 0.9e-6, 0.5e-6, 2, False)
 
@@ -83,8 +83,8 @@ def residual(rows: int, width: int) -> Pass:
 
 @dataclass(frozen=True)
 class Layer:
-    """x + mix(norm(x)), then x + feed-forward(norm(x)), where the layer has them. Attention, Mamba and grouped convolutions lie side
-    by side, fused by a linear map where they are several. A convolution alone has no norm between it and the feed-forward."""
+    """x + mix(norm(x)), then x + feed-forward(norm(x)), where the layer has them. Attention, Mamba and grouped convolutions lie
+    side by side, fused by a linear map where they are several. A convolution alone has no norm between it and the feed-forward."""
     width: int
     attends: bool = False
     rotary: bool = True
@@ -137,7 +137,7 @@ class Layer:
         return join(*parts, *[norm(rows, w), residual(rows, w)] * self.residuals)
 
     def _attention(self, batch: int, frames: int) -> Pass:
-        """Products with rotary positions between them; the fused kernel reads q, k, v and writes y, two of its seven products forward."""
+        """Products, rotary positions between them; the fused kernel reads q, k, v and writes y, two of seven products forward."""
         rows, w = batch * frames, self.width
         flops = attention_flops(batch, frames, w)
         if self.window and self.window < frames:
@@ -196,13 +196,14 @@ class Layer:
                             *through(self.channels, w)])
         for kernel in self.convolutions:
             n, weights = batch * w, w * w * kernel // GROUPS
-            parts += [*moves(2 * kernel * n, 2 * (kernel - 1) * n), Kernel(2 * batch * weights, weights + (kernel + 1) * n, product=True),
-                      *moves(2 * n)]
+            product = Kernel(2 * batch * weights, weights + (kernel + 1) * n, product=True)
+            parts += [*moves(2 * kernel * n, 2 * (kernel - 1) * n), product, *moves(2 * n)]
         if self.branches > 1:
             parts += [*moves(2 * self.branches * batch * w), *through(self.branches * w, w)]
         if self.hidden:
             h = batch * self.hidden
-            parts += [*through(w, (1 + self.gated) * self.hidden), *moves(*[2 * h, 3 * h][:1 + self.gated]), *through(self.hidden, w)]
+            act = moves(*[2 * h, 3 * h][:1 + self.gated])
+            parts += [*through(w, (1 + self.gated) * self.hidden), *act, *through(self.hidden, w)]
         return parts + moves(*[2 * batch * w, 3 * batch * w] * self.residuals)
 
 
@@ -224,7 +225,8 @@ class Shell:
     @property
     def parameters(self) -> int:
         tables = self.codebooks * (self.bins + 1) * self.width + (self.vocabulary + 1) * self.text_width
-        return tables + self.text.parameters + (self.text_width + 1) * self.width + (self.codebooks * self.bins + 1) * (self.width + 1)
+        heads = (self.codebooks * self.bins + 1) * (self.width + 1)
+        return tables + self.text.parameters + (self.text_width + 1) * self.width + heads
 
     def training(self, batch: int, frames: int) -> Pass:
         """Tables, their mean, the text; heads; and the loss over their logits, the largest of what is moved."""

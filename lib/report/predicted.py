@@ -1,4 +1,4 @@
-"""What the model of cost (lib.metrics.predicted) says: of this machine, beside what was measured, and of an H100, where nothing was."""
+"""What the model of cost (lib.metrics.predicted) says of this machine, beside what was measured, and of an H100, unmeasured."""
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..config import PRIMARY, ModelConfig, restored
+from ..config import ModelConfig, restored
 from ..metrics.cost import scan_flops
 from ..metrics.predicted import H100, WIDTHS, Layer, Machine, Model, Shell, grown
 from ..metrics.stats import crossings
@@ -20,9 +20,10 @@ from ..models.feed_forward import FeedForward
 from ..models.mamba import Mamba
 from ..records import Record
 from .claims import named
-from .figures import colour, label_lines
+from .figures import colour, label_lines, logarithmic
 from .results import curve, swept
 
+STEPS, DECODING, LONGER = "training step", "decoding, per frame", "training step against length"    # of a bench
 PARTS = {"step_ms": "training step", "decode_ms": "decoding of one frame"}
 LENGTHS = tuple(2 ** n for n in range(7, 17))   # frames, of the curves of the H100
 STEP = 2 ** 16              # frames of a training step there, of as many sequences as that takes
@@ -50,6 +51,11 @@ def core_of(core: Core, width: int) -> Model | None:
     return Model(layers) if all(layers) else None
 
 
+def alone(core: str, size: str) -> Model | None:
+    with torch.device("meta"):
+        return core_of(build_core(core, size, causal=True), SIZES[size].width)
+
+
 def model_of(config: ModelConfig) -> Model | None:
     """A core in its shell, which is taken for one that is told the mean of the encoded text."""
     size = SIZES[config.size]
@@ -62,8 +68,8 @@ def machine_of(bench: Record) -> Machine | None:
     """What a bench measured of its machine; None where it lacks any of it.
 
     Rates are those of its large product, its large copy and its longest scan. A launch is what a training step takes where no frame
-    goes through it, beyond moving the parameters, over its kernels: by batches of 1 and 8, which lie on a line. A launch in decoding
-    is what decoding at the original report's size takes beyond what it computes and moves. Both are medians over cores."""
+    goes through it, beyond moving the parameters, over its kernels: batches of 1 and 8 lie on a line. A launch in decoding is what
+    decoding at the original report's size takes beyond what it computes and moves. Both are medians over cores."""
     rows = [row for row in bench.result["rows"] if row["ours"]]
     floors = [row["floor"] for row in rows if row["floor"]]
     scans = [row for row in rows if row["what"] == "selective_scan"]
@@ -75,16 +81,14 @@ def machine_of(bench: Record) -> Machine | None:
                    median(f["bandwidth"] for f in floors), 0, 0, 4, bench.environment["device"] == "cpu")
     launches, replays, steps = [], [], {}
     for row in rows:
-        seconds = 1e-3 * row["ours"]["median"]
-        if row["group"] == "training step":
-            steps.setdefault((row["what"], row["size"], row["frames"]), {})[row["batch"]] = seconds
-        if row["group"] == "decoding, per frame" and row["size"] == "seed" and (model := model_of(ModelConfig(row["what"], "seed"))):
-            kernels = len(model.decoding(1, row["frames"], bare.fused))
-            replays.append((seconds - model.frame_seconds(bare, 1, row["frames"])) / kernels)
+        core, size, frames, seconds = row["what"], row["size"], row["frames"], 1e-3 * row["ours"]["median"]
+        if row["group"] == STEPS:
+            steps.setdefault((core, size, frames), {})[row["batch"]] = seconds
+        if row["group"] == DECODING and size == "seed" and (model := model_of(ModelConfig(core, size))):
+            kernels = len(model.decoding(1, frames, bare.fused))
+            replays.append((seconds - model.frame_seconds(bare, 1, frames)) / kernels)
     for (core, size, _), at in steps.items():
-        with torch.device("meta"):
-            model = core_of(build_core(core, size, causal=True), SIZES[size].width)
-        if model and {1, 8} <= at.keys():
+        if {1, 8} <= at.keys() and (model := alone(core, size)):
             empty = at[1] - (at[8] - at[1]) / 7
             launches.append((empty - model.step_seconds(bare, 0, 0)) / len(model.training(0, 0)))
     return replace(bare, launch=max(0, median(launches)), replay=max(0, median(replays))) if launches and replays else None
@@ -92,9 +96,10 @@ def machine_of(bench: Record) -> Machine | None:
 
 @dataclass(frozen=True)
 class Check:
-    """A time that was measured, median over processes, and what was predicted of it, in milliseconds."""
+    """A time that was measured, median over processes or runs, and what was predicted of it, in milliseconds."""
     core: str
-    part: str
+    what: str
+    batch: int
     frames: int
     measured: float
     predicted: float
@@ -113,24 +118,36 @@ def checks(lengths: Record, machine: Machine) -> list[Check]:
     """Every point of a sweep over lengths, batch 1, of the cores that the model of cost knows."""
     configs = [restored(ModelConfig, described) for described in lengths.identity.get("configs", [])]
     models = {config.core: model for config in configs if (model := model_of(config))}
-    return [Check(core, part, frames, measured, 1e3 * (model.step_seconds if part == "step_ms" else model.frame_seconds)(
-        machine, 1, frames)) for part in PARTS for core, model in models.items()
-        for frames, times in curve(lengths, core, part).items() if (measured := median(times)) > 0]
+    return [Check(core, what, 1, frames, measured, 1e3 * predict(machine, 1, frames))
+            for part, what in PARTS.items() for core, model in models.items()
+            for predict in (model.step_seconds if part == "step_ms" else model.frame_seconds,)
+            for frames, times in curve(lengths, core, part).items() if (measured := median(times)) > 0]
+
+
+def bench_checks(bench: Record, machine: Machine) -> list[Check]:
+    """What a bench measured and the machine's figures are not made of: longer steps of cores alone, decoding at equal sizes."""
+    found = []
+    for row in bench.result["rows"]:
+        core, size, batch, frames = (row[name] for name in ("what", "size", "batch", "frames"))
+        if row["group"] == LONGER and row["ours"] and (model := alone(core, size)):
+            found.append(Check(core, "training step of the core alone", batch, frames, row["ours"]["median"],
+                               1e3 * model.step_seconds(machine, batch, frames)))
+        if row["group"] == DECODING and size != "seed" and (model := model_of(ModelConfig(core, size))):
+            found.append(Check(core, PARTS["decode_ms"], batch, frames, row["ours"]["median"],
+                               1e3 * model.frame_seconds(machine, batch, frames)))
+    return found
 
 
 def check_table(found: list[Check]) -> pd.DataFrame:
     """Predicted over measured, of each core and length."""
-    frames = sorted({check.frames for check in found})
-    ratios = {(check.core, check.part, check.frames): check for check in found}
-    rows = []
-    for core, part in dict.fromkeys((check.core, check.part) for check in found):
-        of = [check for check in found if (check.core, check.part) == (core, part)]
-        rows.append({"core": core, "predicted / measured": PARTS[part],
-                     **{f"{n} frames": f"{ratios[core, part, n].ratio:.2f}" if (core, part, n) in ratios else "not measured"
-                        for n in frames},
-                     "median": f"{median(check.ratio for check in of):.2f}",
-                     "worst": f"{max(of, key=lambda check: check.off).ratio:.2f}"})
-    return pd.DataFrame(rows)
+    rows, lengths = {}, sorted({check.frames for check in found})
+    for check in found:
+        rows.setdefault((check.core, check.what, check.batch), {})[check.frames] = check
+    return pd.DataFrame([{
+        "core": core, "predicted / measured": what, "batch": str(batch),
+        **{f"{n:,} frames": f"{at[n].ratio:.2f}" if n in at else "not measured" for n in lengths},
+        "median": f"{median(check.ratio for check in at.values()):.2f}",
+        "worst": f"{max(at.values(), key=lambda check: check.off).ratio:.2f}"} for (core, what, batch), at in rows.items()])
 
 
 def work_table(lengths: Record, fused: bool) -> pd.DataFrame:
@@ -139,7 +156,8 @@ def work_table(lengths: Record, fused: bool) -> pd.DataFrame:
     for config in (restored(ModelConfig, described) for described in lengths.identity.get("configs", [])):
         model = model_of(config)
         for frames in dict.fromkeys((at[0], at[-1])) if model else ():
-            for part, kernels, over in (("step_ms", model.training(1, frames), frames), ("decode_ms", model.decoding(1, frames, fused), 1)):
+            counted = ("step_ms", model.training(1, frames), frames), ("decode_ms", model.decoding(1, frames, fused), 1)
+            for part, kernels, over in counted:
                 moved = sum(4 * (k.numbers + k.float32) for k in kernels)
                 rows.append({"core": config.core, "what": PARTS[part], "frames": f"{frames:,}",
                              "MFLOP a frame": f"{sum(k.flops for k in kernels) / over / 1e6:.1f}",
@@ -178,55 +196,84 @@ def sized(parameters: int) -> str:
     return f"{parameters // 10 ** 9} B" if parameters >= 10 ** 9 else f"{parameters // 10 ** 6} M"
 
 
-def hours_table(frame_rate: float) -> pd.DataFrame:
+def hours_table(cores: list[str], frame_rate: float) -> pd.DataFrame:
     """GPU hours for each core, size and hours of speech."""
-    return pd.DataFrame([{"core": core, "parameters of the core": sized(parameters), "width": f"{WIDTHS[parameters]:,}",
-                          "layers": f"{len(grown(core, parameters).layers)}",
-                          **{f"GPU hours for {hours:,} hours": f"{gpu_hours(core, parameters, hours, frame_rate):,.1f}" for hours in HOURS}}
-                         for parameters in WIDTHS for core in PRIMARY])
+    return pd.DataFrame([{
+        "core": core, "parameters of the core": sized(parameters), "width": f"{WIDTHS[parameters]:,}",
+        "layers": f"{len(grown(core, parameters).layers)}",
+        **{f"GPU hours for {hours:,} hours": f"{gpu_hours(core, parameters, hours, frame_rate):,.1f}" for hours in HOURS}}
+        for parameters in WIDTHS for core in cores])
 
 
 def crossing_words(frames: float | None, frame_rate: float) -> str:
     if frames is None:
         return f"at no length up to {LENGTHS[-1] / frame_rate:,.0f} seconds"
-    return f"beyond {frames / frame_rate:,.0f} seconds" if frames else f"from {LENGTHS[0] / frame_rate:.1f} seconds on, the shortest"
+    return f"beyond {frames / frame_rate:,.0f} seconds" if frames else f"from {LENGTHS[0] / frame_rate:.0f} seconds on"
 
 
-def crossing_table(frame_rate: float) -> pd.DataFrame:
-    """From which length on each core is cheaper than the Transformer on an H100."""
-    rows = []
-    for parameters in WIDTHS:
-        for core in PRIMARY[1:]:
-            row = {"core": core, "parameters of the core": sized(parameters), "trains faster": crossing_words(
-                crossing(training_curve("transformer", parameters), training_curve(core, parameters)), frame_rate)}
-            for n in STREAMS:
-                at = crossing(decoding_curve("transformer", parameters, n), decoding_curve(core, parameters, n))
-                row[f"decodes faster, {n} at once"] = crossing_words(at, frame_rate)
-            rows.append(row)
-    return pd.DataFrame(rows)
+def cheaper(core: str, parameters: int, frame_rate: float) -> list[str]:
+    """From which length on a core is cheaper than the Transformer on an H100: in training, then in decoding one or more at once."""
+    training = crossing(training_curve("transformer", parameters), training_curve(core, parameters))
+    decoding = [crossing(decoding_curve("transformer", parameters, n), decoding_curve(core, parameters, n)) for n in STREAMS]
+    return [crossing_words(at, frame_rate) for at in (training, *decoding)]
 
 
-def draw(found: list[Check], frame_rate: float) -> Figure:
-    """Above, this machine: lines are predicted, dots measured. Below, an H100, where all is predicted: solid the smaller size or one
-    sequence, dotted the larger or several."""
+def crossing_table(cores: list[str], frame_rate: float) -> pd.DataFrame:
+    """The same of each core and size."""
+    columns = "trains faster", *(f"decodes faster, {n} at once" for n in STREAMS)
+    return pd.DataFrame([{"core": core, "parameters of the core": sized(parameters),
+                          **dict(zip(columns, cheaper(core, parameters, frame_rate), strict=True))}
+                         for parameters in WIDTHS for core in cores if core != "transformer"])
+
+
+def launching(core: str, streams: int) -> float:
+    """The share of launches in decoding a frame with the smaller model on an H100."""
+    kernels = len(grown(core, min(WIDTHS)).decoding(streams, LENGTHS[0], H100.fused))
+    return 1e3 * H100.replay * kernels / decoding_curve(core, min(WIDTHS), streams)[0]
+
+
+def assumed(machine: Machine, bench: Record, lengths: Record, other: str) -> tuple[str, ...]:
+    """What the figures rest on, in sentences."""
+    return (
+        f"Checked with what {bench.name} measured of this machine: {machine.product / 1e9:.0f} GFLOP/s in matrix products and "
+        f"{machine.vector / 1e9:.0f} in the scan, {machine.bandwidth / 1e9:.0f} GB/s, {1e6 * machine.launch:.0f} µs a launch in "
+        "training, which is what its steps of 300 frames, batches 1 and 8, take beyond all else where no frame goes through them, and "
+        f"{1e6 * machine.replay:.0f} in decoding, likewise at the original report's size. The times are those of {lengths.name}, "
+        "batch 1, and what else the bench measured. Decoding runs in one thread here, and these rates are of all.",
+        f"An H100 by its published figures: {H100.product / 1e12:.0f} TFLOP/s in bf16 products, {H100.vector / 1e12:.0f} in float32, "
+        f"{H100.bandwidth / 1e12:.2f} TB/s; a launch takes {1e6 * H100.launch:.1f} µs in training and {1e6 * H100.replay:.1f} in "
+        "decoding, as NVIDIA measured on a V100 (https://developer.nvidia.com/blog/cuda-graphs/).",
+        f"Lengths at which cores cross take every kernel at its full rate. Launches are {100 * launching(other, 1):.0f} % of decoding "
+        f"a frame of one sequence with {named(other)} of {sized(min(WIDTHS))}, {100 * launching('transformer', 1):.0f} % with the "
+        f"Transformer: where they take longer, the two cross later. A training step has {STEP:,} frames, whatever the length of its "
+        "sequences; that memory suffices for it is taken for granted.",
+        f"GPU hours are for hearing the speech once, in sequences of {UTTERANCE} frames, every kernel at {100 * UTILISATION:.0f} % of "
+        "those rates: Llama 3 was trained at 38 to 43 % of an H100's (https://arxiv.org/abs/2407.21783, table 4). Of the cores with "
+        "Mamba that share is a guess.")
+
+
+def draw(found: list[Check], cores: list[str], frame_rate: float) -> Figure:
+    """Above, this machine: lines are predicted, dots measured. Below, an H100, where all is predicted: solid the smaller size or
+    one sequence, dotted the larger or several."""
     figure, axes = plt.subplots(2, 2, figsize=(12, 8))
-    for axis, part in zip(axes[0], PARTS):
+    for axis, what in zip(axes[0], PARTS.values()):
         for core in dict.fromkeys(check.core for check in found):
-            of = [check for check in found if (check.core, check.part) == (core, part)]
+            of = [check for check in found if (check.core, check.what) == (core, what)]
             axis.plot([c.frames for c in of], [c.predicted for c in of], "-", color=colour(core), label=named(core))
             axis.plot([c.frames for c in of], [c.measured for c in of], "o", color=colour(core))
-        axis.set(title=f"this machine, {PARTS[part]} (ms): predicted, and measured (dots)", xlabel="frames")
-    for core in PRIMARY:
+        axis.set(title=f"this machine, {what} (ms):\npredicted, and measured (dots)")
+    for core in cores:
         for parameters, line in zip(WIDTHS, ("-", ":")):
             axes[1, 0].plot(LENGTHS, training_curve(core, parameters), line, color=colour(core),
                             label=f"{named(core)}, {sized(parameters)}")
         for streams, line in zip(STREAMS, ("-", ":")):
             axes[1, 1].plot(LENGTHS, decoding_curve(core, min(WIDTHS), streams), line, color=colour(core),
                             label=f"{named(core)}, {streams} at once")
-    axes[1, 0].set(title="predicted, not measured: H100, training (µs a frame)")
-    axes[1, 1].set(title=f"predicted, not measured: H100, decoding, {sized(min(WIDTHS))} (ms)")
+    axes[1, 0].set(title="predicted, not measured:\nH100, training (µs a frame)")
+    axes[1, 1].set(title=f"predicted, not measured:\nH100, decoding of one frame, {sized(min(WIDTHS))} (ms)")
     for axis in axes.flat:
-        axis.set(xscale="log", yscale="log", xlabel=f"frames ({frame_rate:g} a second)")
-        axis.title.set_fontsize(10)
+        axis.set(xlabel=f"frames ({frame_rate:g} a second)")
+        axis.title.set_fontsize(11)
+        logarithmic(axis)
         label_lines(axis)
     return figure
