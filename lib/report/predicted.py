@@ -67,9 +67,9 @@ def model_of(config: ModelConfig) -> Model | None:
 def machine_of(bench: Record) -> Machine | None:
     """What a bench measured of its machine; None where it lacks any of it.
 
-    Rates are those of its large product, its large copy and its longest scan. A launch is what a training step takes where no frame
-    goes through it, beyond moving the parameters, over its kernels: batches of 1 and 8 lie on a line. A launch in decoding is what
-    decoding at the original report's size takes beyond what it computes and moves. Both are medians over cores."""
+    Rates are those of its large product, its large copy and its longest scan. What a training step takes beyond what it computes and
+    moves, at batches of 1 and 8, lies on a line: a launch is its height where no frame goes through, over the kernels. A launch in
+    decoding is the same of decoding at the original report's size. Both are medians over cores."""
     rows = [row for row in bench.result["rows"] if row["ours"]]
     floors = [row["floor"] for row in rows if row["floor"]]
     scans = [row for row in rows if row["what"] == "selective_scan"]
@@ -87,10 +87,10 @@ def machine_of(bench: Record) -> Machine | None:
         if row["group"] == DECODING and size == "seed" and (model := model_of(ModelConfig(core, size))):
             kernels = len(model.decoding(1, frames, bare.fused))
             replays.append((seconds - model.frame_seconds(bare, 1, frames)) / kernels)
-    for (core, size, _), at in steps.items():
+    for (core, size, frames), at in steps.items():
         if {1, 8} <= at.keys() and (model := alone(core, size)):
-            empty = at[1] - (at[8] - at[1]) / 7
-            launches.append((empty - model.step_seconds(bare, 0, 0)) / len(model.training(0, 0)))
+            more = {batch: seconds - model.step_seconds(bare, batch, frames) for batch, seconds in at.items()}
+            launches.append((more[1] - (more[8] - more[1]) / 7) / len(model.training(1, frames)))
     return replace(bare, launch=max(0, median(launches)), replay=max(0, median(replays))) if launches and replays else None
 
 
