@@ -8,8 +8,9 @@ are one each; what caches save is left out, and so is whatever keeps a kernel fr
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from .cost import EXP_FLOPS, attention_flops, scan_flops
+from .cost import EXP_FLOPS, attention_flops, scan_flops, ssd_flops
 
 D_CONV, CHUNK, GROUPS = 4, 64, 8    # of Mamba's short convolution, of its scan (a state is saved so often), of grouped convolutions
 SIGMOID = EXP_FLOPS + 3             # 1 / (1 + exp(-|x|))
@@ -69,6 +70,22 @@ def linear(rows: int, inputs: int, outputs: int, bias: bool = True) -> Pass:
     """Rows (rows, inputs) to (rows, outputs); backward has a product for the gradient of each factor, and a sum for the bias."""
     product = Kernel(2 * rows * inputs * outputs, rows * (inputs + outputs) + inputs * outputs, product=True)
     return [product], [product, product, *moves(rows * outputs)[:bias]]
+
+
+def frame_linear(batch: int, inputs: int, outputs: int) -> Kernels:
+    return linear(batch, inputs, outputs)[0]
+
+
+def convolution(rows: int, channels: int) -> Pass:
+    """Mamba's short one and the silu after it, each of one kernel, and sums over sequences of the gradients of its weights."""
+    n = rows * channels
+    return ([Kernel((2 * D_CONV + SIGMOID + 1) * n, 2 * n)],
+            [Kernel((6 * D_CONV + SIGMOID + 6) * n, 3 * n), *moves(0, 0)])
+
+
+def conv_step(channels: int) -> Kernels:
+    """The same of one frame on a state, as PyTorch takes it."""
+    return moves(*(n * channels for n in (2 * D_CONV, 2 * (D_CONV - 1), 2 * D_CONV, D_CONV, 2, 2)))
 
 
 def norm(rows: int, width: int) -> Pass:
@@ -153,13 +170,11 @@ class Layer:
         step, gate = SOFTPLUS + 1, SIGMOID + 2                          # softplus(dt + bias); y silu(z)
         forward, both = forward + rows * d * (step + gate + 2), both + rows * d * (2 * step + gate + 2 + 2 * SIGMOID + 21)
         saved, selected = rows * d * n / CHUNK, self.rank + 2 * n       # states at the start of chunks; dt, B and C
-        convolution = ([Kernel((2 * D_CONV + SIGMOID + 1) * rows * d, 2 * rows * d)],
-                       [Kernel((6 * D_CONV + SIGMOID + 6) * rows * d, 3 * rows * d), *moves(0, 0)])
         decay = moves(2 * d * n, 2 * d * n), moves(3 * d * n, 2 * d * n)            # A = -exp(A_log)
         scan = ([Kernel(forward, rows * (4 * d + 2 * n) + saved)],
                 [Kernel(both - forward, rows * (7 * d + 4 * n) + saved), *moves(*[0] * 5)])     # and sums over sequences and blocks
         gradients = [], moves(3 * rows * w, 4 * w * d, 3 * rows * d, 2 * rows * selected)       # added up, and put together
-        return join(linear(rows, w, d, False), linear(rows, w, d, False), convolution, linear(rows, d, selected, False),
+        return join(linear(rows, w, d, False), linear(rows, w, d, False), convolution(rows, d), linear(rows, d, selected, False),
                     linear(rows, self.rank, d, False), decay, scan, gradients, linear(rows, d, w, False))
 
     def _convolution(self, rows: int, kernel: int) -> Pass:
@@ -176,24 +191,14 @@ class Layer:
 
     def decoding(self, batch: int, frames: int, fused: bool) -> Kernels:
         """Of one frame of each sequence, after so many."""
-        w, parts = self.width, []
+        w, parts, through = self.width, [], partial(frame_linear, batch)
         whole = one if fused else list
-
-        def through(inputs: int, outputs: int) -> Kernels:
-            return linear(batch, inputs, outputs)[0]
         if self.attends:
             read, turn = batch * w * min(frames, self.window or frames), moves(*[2 * batch * w, 2 * batch * w, 3 * batch * w] * 2)
             parts += whole([*through(w, 3 * w), *turn * self.rotary, *moves(4 * batch * w, 4 * batch * w, 0, 0, 0),
                             Kernel(4 * read, 2 * read, product=not fused), *through(w, w)])
         if self.channels:
-            d, n = batch * self.channels, self.states
-            kept = d * n
-            convolution = moves(2 * D_CONV * d, 2 * (D_CONV - 1) * d, 2 * D_CONV * d, D_CONV * d, 2 * d, 2 * d)
-            state = ([Kernel(scan_flops(batch, 1, self.channels, n, backward=False), 2 * kept)] if fused else
-                     moves(kept, 2 * kept, 3 * kept, 3 * d, kept, 3 * kept, 2 * kept, kept, 2 * d, 3 * d, 2 * kept))
-            parts += whole([*through(w, 2 * self.channels), *convolution, *through(self.channels, self.rank + 2 * n),
-                            *through(self.rank, self.channels), *moves(2 * d), *state, *moves(2 * d, 3 * d),
-                            *through(self.channels, w)])
+            parts += whole(self._mamba_step(batch, fused))
         for kernel in self.convolutions:
             n, weights = batch * w, w * w * kernel // GROUPS
             product = Kernel(2 * batch * weights, weights + (kernel + 1) * n, product=True)
@@ -205,6 +210,53 @@ class Layer:
             act = moves(*[2 * h, 3 * h][:1 + self.gated])
             parts += [*through(w, (1 + self.gated) * self.hidden), *act, *through(self.hidden, w)]
         return parts + moves(*[2 * batch * w, 3 * batch * w] * self.residuals)
+
+    def _mamba_step(self, batch: int, fused: bool) -> Kernels:
+        w, d, n, through = self.width, batch * self.channels, self.states, partial(frame_linear, batch)
+        kept = d * n
+        state = ([Kernel(scan_flops(batch, 1, self.channels, n, backward=False), 2 * kept)] if fused else
+                 moves(kept, 2 * kept, 3 * kept, 3 * d, kept, 3 * kept, 2 * kept, kept, 2 * d, 3 * d, 2 * kept))
+        return [*through(w, 2 * self.channels), *conv_step(d), *through(self.channels, self.rank + 2 * n),
+                *through(self.rank, self.channels), *moves(2 * d), *state, *moves(2 * d, 3 * d), *through(self.channels, w)]
+
+
+@dataclass(frozen=True)
+class Mamba2Layer(Layer):
+    """x + Mamba-2(norm(x)). Its scan is counted as lib.metrics.cost.ssd_flops has it, which is not how a GPU takes it."""
+    heads: int = 1
+
+    @property
+    def convolved(self) -> int:
+        """Channels of the short convolution: x, B and C."""
+        return self.channels + 2 * self.states
+
+    @property
+    def parameters(self) -> int:
+        w, d = self.width, self.channels
+        return w * (d + self.convolved + self.heads) + (D_CONV + 1) * self.convolved + 3 * self.heads + d + d * w + 2 * w
+
+    def state(self, frames: int) -> int:
+        return self.channels * self.states + (D_CONV - 1) * self.convolved
+
+    def _mamba(self, batch: int, frames: int) -> Pass:
+        rows, w, d, n = batch * frames, self.width, self.channels, self.states
+        inputs, heads = d + self.convolved + self.heads, rows * self.heads
+        forward, both = ssd_flops(batch, frames, d, n, backward=False), ssd_flops(batch, frames, d, n)
+        saved = rows * d * n / CHUNK
+        delta = moves(2 * heads, 2 * heads), moves(3 * heads, heads)
+        scan = ([*moves(0, 0), Kernel(forward, rows * (2 * d + 2 * n) + saved)],
+                [Kernel(both - forward, rows * (3 * d + 4 * n) + saved), *moves(*[0] * 7)])
+        gate = moves(2 * rows * d, 3 * rows * d), moves(3 * rows * d, 3 * rows * d, 3 * rows * d)
+        gradients = [], moves(2 * rows * inputs, 2 * rows * self.convolved)             # put together
+        return join(linear(rows, w, inputs, False), delta, convolution(rows, self.convolved), scan, gate, norm(rows, d), gradients,
+                    linear(rows, d, w, False))
+
+    def _mamba_step(self, batch: int, fused: bool) -> Kernels:
+        w, d, kept, through = self.width, batch * self.channels, batch * self.channels * self.states, partial(frame_linear, batch)
+        state = ([Kernel(ssd_flops(batch, 1, self.channels, self.states, backward=False), 2 * kept)] if fused else
+                 moves(0, 0, 2 * d, 0, 0, 2 * kept, 2 * kept, 3 * kept, 2 * kept, kept, 2 * d, 3 * d, 2 * kept))
+        return [*through(w, self.channels + self.convolved + self.heads), *moves(0, 0), *conv_step(batch * self.convolved), *state,
+                *moves(2 * d, 3 * d, 2 * d), *through(self.channels, w)]
 
 
 @dataclass(frozen=True)

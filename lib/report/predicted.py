@@ -10,7 +10,7 @@ from torch import nn
 
 from ..config import ModelConfig, restored
 from ..metrics.cost import scan_flops
-from ..metrics.predicted import H100, WIDTHS, Layer, Machine, Model, Shell, grown
+from ..metrics.predicted import H100, WIDTHS, Layer, Machine, Mamba2Layer, Model, Shell, grown
 from ..metrics.stats import crossings
 from ..models.attention import Attention
 from ..models.codec_lm import BINS, CodecLM
@@ -18,6 +18,7 @@ from ..models.conv import GroupedConv
 from ..models.cores import SIZES, Core, build_core
 from ..models.feed_forward import FeedForward
 from ..models.mamba import Mamba
+from ..models.mamba2 import Mamba2
 from ..records import Record
 from .claims import named
 from .figures import colour, label_lines, logarithmic
@@ -35,8 +36,10 @@ AIM = 1.5                   # times too much or too little, that a prediction is
 
 
 def layer_of(layer: nn.Module, width: int) -> Layer | None:
-    """The shape of a core's layer; None of one that the model of cost does not know, as Mamba-2's."""
+    """The shape of a core's layer; None of one that the model of cost does not know."""
     parts = {type(part): part for part in layer.modules()}
+    if mamba2 := parts.get(Mamba2):
+        return Mamba2Layer(width, channels=mamba2.d_inner, states=mamba2.d_state, heads=mamba2.heads)
     attention, mamba, feed_forward = (parts.get(kind) for kind in (Attention, Mamba, FeedForward))
     convolutions = tuple(part.conv.kernel_size[0] for part in layer.modules() if isinstance(part, GroupedConv))
     if not (attention or mamba or feed_forward):
@@ -67,9 +70,9 @@ def model_of(config: ModelConfig) -> Model | None:
 def machine_of(bench: Record) -> Machine | None:
     """What a bench measured of its machine; None where it lacks any of it.
 
-    Rates are those of its large product, its large copy and its longest scan. What a training step takes beyond what it computes and
-    moves, at batches of 1 and 8, lies on a line: a launch is its height where no frame goes through, over the kernels. A launch in
-    decoding is the same of decoding at the original report's size. Both are medians over cores."""
+    Rates are those of its large product, its large copy and its longest scan. What a training step takes beyond what it computes
+    and moves, at batches of 1 and 8, lies on a line: a launch is its height where no frame goes through, over the kernels. A launch
+    in decoding is what one frame at the original report's size takes beyond that, over its kernels. Both are medians over cores."""
     rows = [row for row in bench.result["rows"] if row["ours"]]
     floors = [row["floor"] for row in rows if row["floor"]]
     scans = [row for row in rows if row["what"] == "selective_scan"]
@@ -237,19 +240,19 @@ def assumed(machine: Machine, bench: Record, lengths: Record, other: str) -> tup
     return (
         f"Checked with what {bench.name} measured of this machine: {machine.product / 1e9:.0f} GFLOP/s in matrix products and "
         f"{machine.vector / 1e9:.0f} in the scan, {machine.bandwidth / 1e9:.0f} GB/s, {1e6 * machine.launch:.0f} µs a launch in "
-        "training, which is what its steps of 300 frames, batches 1 and 8, take beyond all else where no frame goes through them, and "
-        f"{1e6 * machine.replay:.0f} in decoding, likewise at the original report's size. The times are those of {lengths.name}, "
-        "batch 1, and what else the bench measured. Decoding runs in one thread here, and these rates are of all.",
-        f"An H100 by its published figures: {H100.product / 1e12:.0f} TFLOP/s in bf16 products, {H100.vector / 1e12:.0f} in float32, "
-        f"{H100.bandwidth / 1e12:.2f} TB/s; a launch takes {1e6 * H100.launch:.1f} µs in training and {1e6 * H100.replay:.1f} in "
-        "decoding, as NVIDIA measured on a V100 (https://developer.nvidia.com/blog/cuda-graphs/).",
-        f"Lengths at which cores cross take every kernel at its full rate. Launches are {100 * launching(other, 1):.0f} % of decoding "
-        f"a frame of one sequence with {named(other)} of {sized(min(WIDTHS))}, {100 * launching('transformer', 1):.0f} % with the "
-        f"Transformer: where they take longer, the two cross later. A training step has {STEP:,} frames, whatever the length of its "
-        "sequences; that memory suffices for it is taken for granted.",
-        f"GPU hours are for hearing the speech once, in sequences of {UTTERANCE} frames, every kernel at {100 * UTILISATION:.0f} % of "
-        "those rates: Llama 3 was trained at 38 to 43 % of an H100's (https://arxiv.org/abs/2407.21783, table 4). Of the cores with "
-        "Mamba that share is a guess.")
+        "training, which is what its steps of 300 frames, batches 1 and 8, take beyond all else where no frame goes through them, "
+        f"and {1e6 * machine.replay:.0f} in decoding, likewise at the original report's size. The times are those of "
+        f"{lengths.name}, batch 1, and what else the bench measured. Decoding runs in one thread here, and these rates are of all.",
+        f"An H100 by its published figures: {H100.product / 1e12:.0f} TFLOP/s in bf16 products, {H100.vector / 1e12:.0f} in "
+        f"float32, {H100.bandwidth / 1e12:.2f} TB/s; a launch takes {1e6 * H100.launch:.1f} µs in training and "
+        f"{1e6 * H100.replay:.1f} in decoding, as NVIDIA measured on a V100 (https://developer.nvidia.com/blog/cuda-graphs/).",
+        f"Lengths at which cores cross take every kernel at its full rate. Launches are {100 * launching(other, 1):.0f} % of "
+        f"decoding a frame of one sequence with {named(other)} of {sized(min(WIDTHS))}, "
+        f"{100 * launching('transformer', 1):.0f} % with the Transformer: where they take longer, the two cross later. A training "
+        f"step has {STEP:,} frames, whatever the length of its sequences; that memory suffices for it is taken for granted.",
+        f"GPU hours are for hearing the speech once, in sequences of {UTTERANCE} frames, every kernel at {100 * UTILISATION:.0f} % "
+        "of those rates: Llama 3 was trained at 38 to 43 % of an H100's (https://arxiv.org/abs/2407.21783, table 4). Of the cores "
+        "with Mamba that share is a guess.")
 
 
 def draw(found: list[Check], cores: list[str], frame_rate: float) -> Figure:

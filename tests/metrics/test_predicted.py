@@ -7,10 +7,11 @@ from torch.utils._pytree import tree_leaves
 
 from lib.config import ModelConfig
 from lib.metrics import cost
-from lib.metrics.predicted import GROWN, H100, WIDTHS, Kernel, Layer, Machine, Model, Shell, grown, linear, seconds
+from lib.metrics.predicted import GROWN, H100, WIDTHS, Kernel, Layer, Machine, Mamba2Layer, Model, Shell, grown, linear, seconds
 from lib.models.attention import AttentionState, Place, TransformerLayer
 from lib.models.codec_lm import CodecLM, losses
 from lib.models.conv import ConvLayer
+from lib.models.mamba2 import Mamba2Block
 from lib.models.mamba_conv import MambaConvBlock
 from lib.models.pointwise import PointwiseLayer
 
@@ -18,12 +19,14 @@ WIDTH, BATCH, FRAMES = 48, 3, 41
 ATTENTION = {"heads": 4, "causal": True, "pre_norm": True, "rotary": True}
 LAYERS = {
     "attention": (lambda: TransformerLayer(WIDTH, hidden=37, **ATTENTION), Layer(WIDTH, attends=True, hidden=37)),
-    "a window": (lambda: TransformerLayer(WIDTH, hidden=37, window=11, **ATTENTION), Layer(WIDTH, attends=True, window=11, hidden=37)),
+    "a window": (lambda: TransformerLayer(WIDTH, hidden=37, window=11, **ATTENTION),
+                 Layer(WIDTH, attends=True, window=11, hidden=37)),
     "attention, convolution": (lambda: TransformerLayer(WIDTH, hidden=37, kernel=3, **ATTENTION),
                                Layer(WIDTH, attends=True, convolutions=(3,), hidden=37)),
     "Mamba": (lambda: MambaConvBlock(WIDTH, (), pre_norm=True, d_inner=85, d_state=7), Layer(WIDTH, channels=85, states=7)),
     "Mamba, two convolutions": (lambda: MambaConvBlock(WIDTH, (3, 5), pre_norm=True, d_inner=85, d_state=7),
                                 Layer(WIDTH, channels=85, states=7, convolutions=(3, 5))),
+    "Mamba-2": (lambda: Mamba2Block(WIDTH, 85, 7, 17), Mamba2Layer(WIDTH, channels=85, states=7, heads=5)),
     "convolution": (lambda: ConvLayer(WIDTH, 7, 37), Layer(WIDTH, convolutions=(7,), hidden=37)),
     "feed-forward": (lambda: PointwiseLayer(WIDTH, 37), Layer(WIDTH, hidden=37)),
     "gated": (lambda: PointwiseLayer(WIDTH, 37, ("swiglu",)), Layer(WIDTH, hidden=37, gated=True)),
@@ -33,8 +36,8 @@ COMPILED = {name for name in LAYERS if "Mamba" in name}     # in kernels that to
 
 class Dispatched(TorchDispatchMode):
     """Counts operations that are no views, and the numbers that they read and write."""
-    VIEWS = ("view", "transpose", "slice", "split", "chunk", "select", "expand", "permute", "unsqueeze", "squeeze", "detach", "alias",
-             "aten.t.", "as_strided", "empty", "unbind")
+    VIEWS = ("view", "transpose", "slice", "split", "chunk", "select", "expand", "permute", "unsqueeze", "squeeze", "detach",
+             "alias", "aten.t.", "as_strided", "empty", "unbind")
     launches = numbers = 0
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
@@ -68,12 +71,17 @@ def test_flops_are_those_that_torch_counts_and_closed_forms(pair):
     counted = cost.product_flops(lambda: trained(layer))
     if shape.attends:
         seen = FRAMES * (FRAMES + 1) // 2 if shape.window is None else sum(min(t, shape.window) for t in range(1, FRAMES + 1))
-        counted = cost.product_flops(lambda: trained(LAYERS["attention"][0]() if shape.window else layer))  # whose kernel it leaves out
-        counted += 7 * 2 * BATCH * WIDTH * seen
+        whole = LAYERS["attention"][0]() if shape.window else layer     # torch leaves out its kernel, not a window's
+        counted = cost.product_flops(lambda: trained(whole)) + 7 * 2 * BATCH * WIDTH * seen
     assert sum(k.flops for k in forward + backward if k.product) == counted
-    # a channel of a frame: softplus 29 + 1 of the bias, gate 17 + 2, u and D x, forward 51 and backward 106, which has 49 of it again,
-    # two sigmoids and 21; the short convolution of 4, forward 8 + 18, backward 24 + 23
+    # a channel of a frame: softplus of dt and bias 30, gate 19, u and D x 2, forward; backward the softplus again, two sigmoids and
+    # 21; the short convolution of 4, forward 8 + 18, backward 24 + 23
     channel = BATCH * FRAMES * shape.channels
+    if isinstance(shape, Mamba2Layer):              # whose norm and gate torch takes; B and C go through the convolution too
+        convolved = BATCH * FRAMES * (shape.channels + 2 * shape.states)
+        assert sum(k.flops for k in forward + backward if not k.product) == cost.ssd_flops(
+            BATCH, FRAMES, shape.channels, shape.states) + convolved * (26 + 47)
+        return
     scan = cost.scan_flops(BATCH, FRAMES, shape.channels, shape.states) if channel else 0
     assert sum(k.flops for k in forward + backward if not k.product) == scan + channel * (51 + 30 + 34 + 21 + 26 + 47)
 
