@@ -74,6 +74,16 @@ def _logarithmic(axis: Axes, side: str) -> bool:
     return possible
 
 
+def logarithmic(axis: Axes) -> None:
+    """Both sides logarithmic, where possible, with few plain numbers at them."""
+    for name, digits in (("x", (1, 3)), ("y", (1, 2, 5))):
+        if _logarithmic(axis, name):
+            side = getattr(axis, f"{name}axis")
+            side.set_major_locator(LogLocator(subs=digits))
+            side.set_minor_locator(NullLocator())
+            side.set_major_formatter("{x:g}")
+
+
 def learning_curves(runs: dict[str, list[Record]], title: str) -> Figure:
     """Loss and accuracy of every run against training steps; one line a run, averaged over a pass of the clips."""
     figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(11, 4))
@@ -128,12 +138,7 @@ def against_length(lengths: Record, memory: Record | None, frame_rate: float) ->
                          label=f"{named(core)}, decoding")
         axes[2].set(xlabel=f"frames ({frame_rate:g} a second)", title="peak memory (MB)")
     for axis in axes:
-        for name, digits in (("x", (1, 3)), ("y", (1, 2, 5))):
-            if _logarithmic(axis, name):
-                side = getattr(axis, f"{name}axis")
-                side.set_major_locator(LogLocator(subs=digits))
-                side.set_minor_locator(NullLocator())
-                side.set_major_formatter("{x:g}")
+        logarithmic(axis)
     label_lines(axes[-1])
     return figure
 

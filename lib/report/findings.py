@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from ..config import PRIMARY
 from ..measuring.joins import SENTENCES
 from ..measuring.listening import sound, sound_file
+from ..metrics.predicted import GROWN
 from ..metrics.stats import crossings
 from ..records import Record
-from . import counted, figures, prose, speech, tables, why
+from . import counted, figures, predicted, prose, speech, tables, why
 from .claims import (
     BY_CONSTRUCTION,
     CONTRADICTS,
@@ -75,8 +76,8 @@ def _behind(found: Iterable[Comparison | Judgement]) -> tuple[str, ...]:
 
 def findings(report: Report, judged: list[Judgement], memorised: list[Comparison]) -> list[Finding]:
     """All that this study has, the answer first."""
-    found = (quality(report), told(report), length(report), cost(report), speaking(report), learning(report), state(report),
-             guidance(report), masked(report), width(report), memorising(report, memorised), original(report, judged))
+    found = (quality(report), told(report), length(report), cost(report), larger(report), speaking(report), learning(report),
+             state(report), guidance(report), masked(report), width(report), memorising(report, memorised), original(report, judged))
     return [finding for finding in found if finding]
 
 
@@ -243,6 +244,39 @@ def cost(report: Report) -> Finding | None:
     return Finding("cost", line, said, reason,
                    lambda: figures.against_length(report.lengths, report.memory_lengths, report.frame_rate),
                    tuple(numbers), notes, _names([report.lengths, report.memory_lengths, report.steps_matched]))
+
+
+def larger(report: Report) -> Finding | None:
+    """What a larger model would cost on an H100, predicted, and how well the same model of cost predicts what was measured here."""
+    if not (report.lengths and report.bench) or report.study.trial:
+        return None
+    machine, rate = predicted.machine_of(report.bench), report.frame_rate
+    checks = predicted.checks(report.lengths, machine) if machine else []
+    cores = [core for core in dict.fromkeys(check.core for check in checks) if core in GROWN]
+    other = next((core for core in ("mamba", "mamba_conv") if core in cores), None)
+    if other is None or "transformer" not in cores:
+        return None
+    benched, sizes = predicted.bench_checks(report.bench, machine), [predicted.sized(n) for n in predicted.WIDTHS]
+    at = zip(*(predicted.cheaper(other, parameters, rate) for parameters in predicted.WIDTHS))
+    trains, decodes, together = (joined(f"{length} with {size}" for length, size in zip(lengths, sizes)) for lengths in at)
+    said = (f"Predicted, not measured: on an H100 {named(other)} trains faster than the Transformer {trains} parameters, decodes "
+            f"faster {decodes}, and {predicted.STREAMS[1]} sequences at once {together}.")
+    found = checks + benched
+    worst = max(found, key=lambda check: check.off)
+    reason = ("FLOPs, bytes and launches of every kernel are counted; a kernel takes its launch, and then what takes longer, to "
+              f"compute or to move. So reckoned, {len(found)} times that were measured here are predicted at "
+              f"{median(check.ratio for check in found):.2f} times their value (median), "
+              f"{sum(check.off <= predicted.AIM for check in found)} of them within {predicted.AIM:g} times either way. Worst, at "
+              f"{worst.ratio:.2f}, is {named(worst.core)}, {worst.what}, {worst.frames:,} frames. Nothing ran on an H100: its "
+              "curves are the same reckoning with its published figures.")
+    return Finding("larger", "", said, reason, lambda: predicted.draw(checks, cores, rate), (
+        (f"Predicted over measured, this machine ({report.lengths.name})", lambda: predicted.check_table(checks)),
+        (f"Predicted over measured, this machine ({report.bench.name})", lambda: predicted.check_table(benched)),
+        ("Counted, not measured: this study's models, batch 1", lambda: predicted.work_table(report.lengths, machine.fused)),
+        ("Predicted, not measured: from which length on a core is cheaper than the Transformer on an H100",
+         lambda: predicted.crossing_table(cores, rate)),
+        ("Predicted, not measured: GPU hours of an H100 for hearing speech once", lambda: predicted.hours_table(cores, rate))),
+        predicted.assumed(machine, report.bench, report.lengths, other), _names([report.lengths, report.bench]))
 
 
 def speaking(report: Report) -> Finding | None:
