@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-from ..files import Damaged, seal, sweep, unseal, write_atomic
+from ..files import Damaged, seal, sweep, unseal, write_atomic, writing
 from .phrases import Group, Phrase
 
 SHARD = 2 ** 25         # bytes of codes and rows after which a shard is full
@@ -44,7 +44,8 @@ def unpack(row: bytes, codes: np.ndarray) -> Phrase:
 def append(folder: Path, phrases: Iterable[Phrase], codec: str) -> None:
     """Add phrases, whose codes `codec` made (the digest of its weights), in shards of their own, on the memory of one; a second
     writer waits. After a stop, go on from phrase len(Shards(folder)). Unwritable where the disk is full."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

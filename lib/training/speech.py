@@ -56,10 +56,11 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        sharded = isinstance(self.train, Shards)
-        parts = (self.validation, self.test) if sharded else (self.train, self.validation, self.test)
-        return records.digest([self.train.digest] * sharded + [
-            [p.text, fingerprint(p.codes), [(g.characters, g.phonemes) for g in p.groups]] for part in parts for p in part])
+        first, listed = [], (self.train, self.validation, self.test)
+        if isinstance(self.train, Shards):
+            first, listed = [self.train.digest], listed[1:]
+        return records.digest(first + [[p.text, fingerprint(p.codes), [(g.characters, g.phonemes) for g in p.groups]]
+                                       for part in listed for p in part])
 
 
 def load_data(speech: Speech) -> Data:
