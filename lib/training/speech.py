@@ -1,6 +1,8 @@
 """Training on many phrases, a batch a step, to be judged on sentences never heard."""
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from ..config import ALIGNED, ModelConfig, SpeechConfig, Study, described, resto
 from ..data.codec import load_codec
 from ..data.corpus import OwnCorpus, load_corpus
 from ..data.phrases import LONGEST, Phrase, alphabet, guide, phrases, plan
+from ..data.shards import Sampler, Shards
 from ..data.text import encode
 from ..data.tokens import START, delay, fingerprint
 from ..metrics import cost
@@ -45,7 +48,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class Data:
-    train: list[Phrase]
+    train: list[Phrase] | Shards
     validation: list[Phrase]
     test: list[Phrase]
     made_with: str              # digest of the codec's weights
@@ -53,8 +56,11 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        return records.digest([[p.text, fingerprint(p.codes), [(g.characters, g.phonemes) for g in p.groups]]
-                               for part in (self.train, self.validation, self.test) for p in part])
+        first, listed = [], (self.train, self.validation, self.test)
+        if isinstance(self.train, Shards):
+            first, listed = [self.train.digest], listed[1:]
+        return records.digest(first + [[p.text, fingerprint(p.codes), [(g.characters, g.phonemes) for g in p.groups]]
+                                       for part in listed for p in part])
 
 
 def load_data(speech: Speech) -> Data:
@@ -83,7 +89,7 @@ def model_config(data: Data, core: str, conditioning: str, units: str = "charact
     """The matched model of the study of speech, with the alphabet of its units."""
     symbols = {"alphabet": data.corpus.alphabet, "language": data.corpus.language} if data.corpus else {}
     if units == "phonemes":
-        symbols["alphabet"] = alphabet(data.train + data.validation + data.test)
+        symbols["alphabet"] = alphabet(chain(data.train, data.validation, data.test))
     return ModelConfig(core, **{"size": "matched-1m", "pattern": "delay", **fields}, conditioning=conditioning, units=units,
                        **symbols)
 
@@ -136,6 +142,28 @@ def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[list[in
     return steps_done[:steps]
 
 
+def sampler(train: Shards, config: SpeechConfig) -> Sampler:
+    """Batches of shards, of at most the frames of `batch` of the longest phrases of the study."""
+    return Sampler(train, config.batch * LONGEST, config.seed)
+
+
+def reader(train: list[Phrase] | Shards, config: SpeechConfig) -> Callable[[int], list[Example]]:
+    """What gives the examples of each step, from any on; of phrases in shards those of no other step are in memory."""
+    if not isinstance(train, Shards):
+        examples = [example(p, config.model) for p in train]
+        sequence = order([len(where) for _, _, where, _ in examples], config.batch, config.steps, config.seed)
+        return lambda i: [examples[j] for j in sequence[i]]
+    batches, at = iter(()), -1
+
+    def read(i: int) -> list[Example]:
+        nonlocal batches, at
+        if i != at:
+            batches = sampler(train, config).read(i)
+        at = i + 1
+        return [example(p, config.model) for p in next(batches)]
+    return read
+
+
 def rate(config: SpeechConfig, step: int) -> float:
     """The learning rate of a step: linear warm-up, constant, linear cool-down to a twentieth."""
     return warm_and_cool(step, config.steps, config.learning_rate, config.warmup, config.cooldown, least=0.05)
@@ -182,6 +210,8 @@ def identity(config: SpeechConfig, speech: Speech, data: Data) -> dict:
     """What a run depends on: not on who hears it."""
     schedule = [rate(config, round(share * (config.steps - 1))) for share in (0, 0.02, 0.5, 0.9, 1)]
     batches = [i for batch in order([3, 1, 4, 1, 5, 9, 2, 6], 2, 5, 0) for i in batch]
+    if isinstance(data.train, Shards):
+        batches = np.concatenate(next(sampler(data.train, config).pools(0))[1])[:100].tolist()
     masks = []
     if config.model.regime == "masked":
         masks = [part.double().mean().item() for part in hidden(torch.arange(60).view(2, 3, 10), np.random.default_rng(0))]
@@ -198,11 +228,11 @@ def train_speech(config: SpeechConfig, speech: Speech, data: Data, to_speak: boo
 def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str, bytes]]:
     torch.manual_seed(config.seed)
     model = build(config.model)
-    train, validation, test = ([example(p, config.model) for p in part] for part in (data.train, data.validation, data.test))
-    sequence = order([len(where) for _, _, where, _ in train], config.batch, config.steps, config.seed)
+    validation, test = ([example(p, config.model) for p in part] for part in (data.validation, data.test))
+    read = reader(data.train, config)
 
     def step(i: int) -> tuple[Tensor, dict]:
-        codes, lengths, text, told = collate([train[j] for j in sequence[i]], config.model)
+        codes, lengths, text, told = collate(read(i), config.model)
         kept = None
         if dropped := config.model.dropped:
             kept = torch.from_numpy(np.random.default_rng([config.seed, i]).random(len(codes)) >= dropped).to(DEVICE)
@@ -216,12 +246,14 @@ def _train(config: SpeechConfig, data: Data, path: Path) -> tuple[dict, dict[str
             heard = evaluate(model, validation)
             history.setdefault("validation", []).append({"step": i + 1, "loss": heard["loss"], "per_codebook": heard["per_codebook"]})
 
+    frames = data.train.frames if isinstance(data.train, Shards) else np.array([p.codes.shape[1] for p in data.train])
+    late = config.model.codebooks - 1 if config.model.pattern == "delay" else 0
     history = fit(model, make_optimiser(model, config), config.steps, step, path,
                   f"{config.model.core} {config.model.conditioning} {config.learning_rate:g}", config.clip_norm,
                   partial(rate, config), validate)
     return {"parameters": cost.parameters(model), "core_parameters": cost.parameters(model.core), "test": evaluate(model, test),
-            "phrases": len(train), "train_frames": sum(len(where) for _, _, where, _ in train), **history,
-            **costs(model, train[sequence[0][0]])}, {"model.safetensors": save(model.state_dict())}
+            "phrases": len(data.train), "train_frames": int(frames.sum()) + late * len(frames), **history,
+            **costs(model, read(0)[0])}, {"model.safetensors": save(model.state_dict())}
 
 
 def speech_config(record: records.Record) -> SpeechConfig:

@@ -9,7 +9,8 @@ import torch
 from killing import Killed
 from lib import records
 from lib.config import ALIGNED, ModelConfig, SpeechConfig
-from lib.data.phrases import PAUSE, Group, Phrase, plan
+from lib.data.phrases import LONGEST, PAUSE, Group, Phrase, plan
+from lib.data.shards import Shards, append
 from lib.measuring.intelligibility import cut
 from lib.models.codec_lm import START, CodecLM, losses
 from lib.models.durations import Durations, duration_loss
@@ -141,6 +142,60 @@ def test_a_run_is_found_again_and_a_stopped_one_ends_as_if_it_had_not_been(data,
         assert resumed.result[key] == whole.result[key]
     for name, weights in load_speech(whole).state_dict().items():
         assert torch.equal(weights, load_speech(resumed).state_dict()[name])
+
+
+@pytest.fixture
+def sharded(data, workspace, monkeypatch) -> Data:
+    """The same phrases to train on and more, in shards of a few."""
+    monkeypatch.setattr("lib.data.shards.SHARD", 5000)
+    monkeypatch.setattr("lib.data.shards.POOL", 2)
+    append(workspace / "shards", [phrase(n, 1 + n % 3) for n in range(60)], data.made_with)
+    return replace(data, train=Shards(workspace / "shards"))
+
+
+def test_a_run_on_shards_is_found_again_and_goes_on_with_the_very_same_batches(sharded, workspace, monkeypatch, killed_after):
+    assert sharded.train.count > 4
+    settings_ = settings(steps=6, batch=1)
+    whole = train_speech.train_speech(settings_, MATERIAL, sharded)
+    assert train_speech.train_speech(settings_, MATERIAL, sharded) == whole
+    monkeypatch.setenv("TTS_WORKSPACE", str(workspace / "other"))
+    killed_after(4)
+    with pytest.raises(Killed):
+        train_speech.train_speech(settings_, MATERIAL, sharded)
+    killed_after(None)
+    resumed = train_speech.train_speech(settings_, MATERIAL, sharded)
+    assert resumed.result["resumed"] == 1
+    for key in ("loss", "validation", "frames", "phrases", "train_frames", "training_flops_per_frame"):
+        assert resumed.result[key] == whole.result[key]
+    assert whole.result["phrases"] == 60 and len({*whole.result["loss"]}) == 6
+    for name, weights in load_speech(whole).state_dict().items():
+        assert torch.equal(weights, load_speech(resumed).state_dict()[name])
+
+
+def test_a_step_on_shards_has_the_examples_and_at_most_the_frames_of_a_batch(sharded):
+    one = settings(batch=1)
+    read, again, texts = train_speech.reader(sharded.train, one), train_speech.reader(sharded.train, one), []
+    late = one.model.codebooks - 1
+    for i in range(8):
+        examples = read(i)
+        longest = max(len(where) for _, _, where, _ in examples) - late
+        assert longest * len(examples) <= LONGEST
+        texts.append([text.tolist() for _, text, _, _ in examples])
+    for i in (5, 6, 2):
+        assert [text.tolist() for _, text, _, _ in again(i)] == texts[i]
+    assert sum(map(len, texts)) > 16
+    known = {tuple(codes.flatten().tolist()) for codes, *_ in (example(p, one.model) for p in sharded.train)}
+    assert {tuple(codes.flatten().tolist()) for codes, *_ in read(0)} <= known
+
+
+def test_a_run_on_shards_depends_on_what_is_in_them(sharded, data, workspace):
+    def key(d: Data, **fields) -> str:
+        return records.digest(train_speech.identity(settings(**fields), MATERIAL, d))
+    listed, before, seeded = key(replace(data, train=list(sharded.train))), key(sharded), key(sharded, seed=1)
+    append(workspace / "shards", [phrase(100)], data.made_with)
+    grown = replace(data, train=Shards(workspace / "shards"))
+    assert len({listed, before, seeded, key(grown)}) == 4
+    assert train_speech.model_config(sharded, "mamba", "phoneme", "phonemes").alphabet == PHONEMES
 
 
 def test_a_run_that_was_kept_without_its_weights_is_trained_again_to_speak(data, workspace, monkeypatch):
