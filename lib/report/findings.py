@@ -52,6 +52,7 @@ class Finding:
     numbers: tuple[tuple[str, Callable[[], pd.DataFrame]], ...] = ()    # caption and table
     notes: tuple[str, ...] = ()                     # the statistics behind it, sentences
     runs: tuple[str, ...] = ()                      # that its numbers come from
+    measured: bool = True                           # or predicted, its figure folded
 
 
 def listed(values: dict[str, str]) -> str:
@@ -276,7 +277,7 @@ def larger(report: Report) -> Finding | None:
         ("Predicted, not measured: from which length on a core is cheaper than the Transformer on an H100",
          lambda: predicted.crossing_table(cores, rate)),
         ("Predicted, not measured: GPU hours of an H100 for hearing speech once", lambda: predicted.hours_table(cores, rate))),
-        predicted.assumed(machine, report.bench, report.lengths, other), _names([report.lengths, report.bench]))
+        predicted.assumed(machine, report.bench, report.lengths, other), _names([report.lengths, report.bench]), measured=False)
 
 
 def speaking(report: Report) -> Finding | None:
@@ -521,6 +522,8 @@ def shown(finding: Finding, study: str) -> str:
     """A finding as HTML: its sentence, its figure, why, and folded what is behind it."""
     picture = figures.keep(finding.draw(), study, finding.id, finding.said).data
     behind = [prose.bullets(finding.notes), *(table(frame, caption) for caption, make in finding.numbers if len(frame := make()))]
+    if not finding.measured:
+        picture, behind = "", [picture, *behind]
     return (f'<div class="finding" data-runs="{", ".join(finding.runs)}"><h3 id="{finding.id}">{escape(finding.said)}</h3>'
             f'{picture}<p>{escape(finding.why)}</p>'
             + (fold("Numbers, statistics and runs", *behind) if any(behind) else "") + "</div>")

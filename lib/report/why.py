@@ -109,7 +109,7 @@ def guided(report: Report) -> pd.DataFrame:
 
 def against_guidance(report: Report) -> Figure:
     """Phoneme error, and how far F0 is distributed from the speech's, against guidance: 1 is none."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    figure, axes = plt.subplots(1, 2, figsize=(12, 3))
     for core, mine in guided(report).groupby("core", sort=False):
         for axis, values in zip(axes, (100 * mine.error, mine.f0)):
             axis.plot(mine.guidance, values, "o-", color=colour(core), label=named(core))
@@ -135,7 +135,7 @@ def masked(report: Report) -> pd.DataFrame:
 def against_rounds(report: Report) -> Figure:
     """Phoneme error against the rounds of masked decoding, and against the time that a second of sound takes; dashed, and the square,
     is the same core frame by frame."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 3), sharey=True)
     for core, rows in masked(report).groupby("core", sort=False):
         filled, frames = rows[rows.rounds > 0], rows[rows.rounds == 0]
         axes[0].plot(filled.rounds, 100 * filled.error, "o-", color=colour(core))
@@ -145,6 +145,9 @@ def against_rounds(report: Report) -> Figure:
             axes[1].plot(row.seconds, 100 * row.error, "s", color=colour(core))
     axes[0].set(xlabel="rounds for the first codebook", ylabel=ERROR, xscale="log", ylim=(0, None))
     axes[1].set(xlabel="seconds to say a second", xscale="log")
+    axes[0].set_xticks(sorted({*masked(report).rounds} - {0}))
+    for axis in axes:
+        axis.xaxis.set_major_formatter("{x:g}")
     label_lines(axes[1])
     return figure
 
