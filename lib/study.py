@@ -206,6 +206,7 @@ def speak_and_judge(study: Study, cores: tuple[str, ...]) -> None:
         if name in DRAWN and model.conditioning in ALIGNED:
             write_checkpoint(records.figures_root(study.label) / "checkpoints", core if name == "headline" else f"{name}/{core}",
                              runs[0], durations.train_durations(model, data))
+        if name == "headline" and model.conditioning in ALIGNED:
             write_errors(study)
 
 

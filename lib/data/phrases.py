@@ -144,6 +144,16 @@ def texts(split: str, count: int, besides: Iterable[str] = ()) -> list[str]:
     return [text for text in dict.fromkeys([*(own if split == "train" else ()), *chosen]) if text not in left_out][:count]
 
 
+def listed(groups: Iterable[Group]) -> list[list]:
+    """Groups as JSON has them: what `grouped` reads."""
+    return [[g.characters, g.phonemes] for g in groups]
+
+
+def grouped(rows: Iterable[list]) -> tuple[Group, ...]:
+    """The groups that were `listed`."""
+    return tuple(Group(characters, tuple(map(tuple, phonemes))) for characters, phonemes in rows)
+
+
 def phrases(split: str, count: int, voice: str, codec: Codec, besides: Iterable[str] = ()) -> list[Phrase]:
     """Those of the texts of a split, as `texts` chooses them, that are said in LONGEST frames: spoken, encoded and kept."""
     chosen = texts(split, count, besides)
@@ -155,14 +165,14 @@ def phrases(split: str, count: int, voice: str, codec: Codec, besides: Iterable[
             frames = -(-len(speech.audio) // HOP)
             if frames <= LONGEST:
                 codes.append(codec.encode(speech.audio, MAX_CODEBOOKS))
-                rows.append([f"{split}-{number:04d}", text, [[g.characters, g.phonemes] for g in align(speech, text, frames)]])
+                rows.append([f"{split}-{number:04d}", text, listed(align(speech, text, frames))])
             bar.update()
         bar.close()
         return save({"codes": np.concatenate(codes, 1), "rows": np.frombuffer(json.dumps(rows).encode(), np.uint8)})
 
     stored, out, at = load(cached(what, make)), [], 0
     for id, text, groups in json.loads(stored["rows"].tobytes()):
-        groups = tuple(Group(characters, tuple(map(tuple, phonemes))) for characters, phonemes in groups)
+        groups = grouped(groups)
         end = at + sum(g.frames for g in groups)
         out.append(Phrase(id, text, groups, stored["codes"][:, at:end]))
         at = end
@@ -173,7 +183,7 @@ def phrases(split: str, count: int, voice: str, codec: Codec, besides: Iterable[
 def behaviour(voice: str, codec: Codec) -> str:
     """How a short text is spoken, aligned and encoded: a digest."""
     groups, audio = say("ala ma kota, a kot?", voice)
-    return records.digest([[g.characters, g.phonemes] for g in groups] + codec.encode(audio, MAX_CODEBOOKS).tolist())
+    return records.digest(listed(groups) + codec.encode(audio, MAX_CODEBOOKS).tolist())
 
 
 def alphabet(spoken_phrases: Iterable[Phrase]) -> tuple[str, ...]:

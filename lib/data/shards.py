@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from ..files import Damaged, seal, sweep, unseal, write_atomic, writing
-from .phrases import Group, Phrase
+from .phrases import Phrase, grouped, listed
 
 SHARD = 2 ** 25         # bytes of codes and rows after which a shard is full
 POOL = 16               # shards that are mapped, and whose phrases are shuffled, together
@@ -31,14 +31,13 @@ POOL = 16               # shards that are mapped, and whose phrases are shuffled
 
 def pack(phrase: Phrase) -> bytes:
     """All of a phrase but its codes."""
-    groups = [[g.characters, g.phonemes] for g in phrase.groups]
-    return json.dumps([phrase.id, phrase.text, groups, phrase.split, phrase.file], ensure_ascii=False).encode()
+    return json.dumps([phrase.id, phrase.text, listed(phrase.groups), phrase.split, phrase.file], ensure_ascii=False).encode()
 
 
 def unpack(row: bytes, codes: np.ndarray) -> Phrase:
     """The phrase of a row and codes (codebooks, frames)."""
     id, text, groups, split, file = json.loads(row)
-    return Phrase(id, text, tuple(Group(c, tuple(map(tuple, phonemes))) for c, phonemes in groups), codes, split, file)
+    return Phrase(id, text, grouped(groups), codes, split, file)
 
 
 def append(folder: Path, phrases: Iterable[Phrase], codec: str) -> None:

@@ -70,7 +70,8 @@ def write(folder: Path) -> dict:
     begin = time.perf_counter()
     append(folder, some(), "made up")
     seconds = time.perf_counter() - begin
-    return {"phrases": len(Shards(folder)), "frames": int(Shards(folder).frames.sum()), "seconds": seconds, "bytes": size}
+    written = Shards(folder)
+    return {"phrases": len(written), "frames": int(written.frames.sum()), "seconds": seconds, "bytes": size}
 
 
 def grow(folder: Path, size: int) -> None:

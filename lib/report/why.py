@@ -136,7 +136,8 @@ def against_rounds(report: Report) -> Figure:
     """Phoneme error against the rounds of masked decoding, and against the time that a second of sound takes; dashed, and the square,
     is the same core frame by frame."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 3), sharey=True)
-    for core, rows in masked(report).groupby("core", sort=False):
+    found = masked(report)
+    for core, rows in found.groupby("core", sort=False):
         filled, frames = rows[rows.rounds > 0], rows[rows.rounds == 0]
         axes[0].plot(filled.rounds, 100 * filled.error, "o-", color=colour(core))
         axes[1].plot(filled.seconds, 100 * filled.error, "o-", color=colour(core), label=named(core))
@@ -145,7 +146,7 @@ def against_rounds(report: Report) -> Figure:
             axes[1].plot(row.seconds, 100 * row.error, "s", color=colour(core))
     axes[0].set(xlabel="rounds for the first codebook", ylabel=ERROR, xscale="log", ylim=(0, None))
     axes[1].set(xlabel="seconds to say a second", xscale="log")
-    axes[0].set_xticks(sorted({*masked(report).rounds} - {0}))
+    axes[0].set_xticks(sorted({*found.rounds} - {0}))
     for axis in axes:
         axis.xaxis.set_major_formatter("{x:g}")
     label_lines(axes[1])

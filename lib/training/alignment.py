@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from .. import records
 from ..data.codec import FRAME_RATE
 from ..data.corpus import OwnCorpus
-from ..data.phrases import PAUSE, Group, Phrase, align, sentences_of
+from ..data.phrases import PAUSE, Group, Phrase, align, grouped, listed, sentences_of
 from ..data.speech import Speech, Utterance, synthesise
 from ..data.text import voice_of
 from ..metrics.monotonic import posterior, segments
@@ -242,7 +242,7 @@ def _align(corpus: OwnCorpus, voice: str, path: Path) -> tuple[dict, dict[str, b
         else:
             kept.append(replace(p, groups=timed(p.groups, frames)))
     codes = np.concatenate([found[0].codes[:, :0], *(p.codes for p in kept)], 1)
-    rows = [[p.id, p.text, p.split, p.file, [[g.characters, g.phonemes] for g in p.groups]] for p in kept]
+    rows = [[p.id, p.text, p.split, p.file, listed(p.groups)] for p in kept]
     said = np.concatenate([frames[states != 0] for (_, states, _), frames in zip(examples, cuts)])
     return {"voice": voice, "phonemes": names[1:], "clips": len(kept), "frames": sum(p.codes.shape[1] for p in kept),
             "fit": {"own": own, "strangers": strangers, "least": least}, "single_frame": float((said == 1).mean()),
@@ -305,7 +305,7 @@ def phrases_of(record: records.Record) -> list[Phrase]:
     """The phrases of an alignment, each with its times, split and file."""
     stored, out, at = load_file(record.file("phrases.safetensors")), [], 0
     for id, text, split, file, groups in json.loads(stored["rows"].tobytes()):
-        groups = tuple(Group(characters, tuple(map(tuple, phonemes))) for characters, phonemes in groups)
+        groups = grouped(groups)
         end = at + sum(g.frames for g in groups)
         out.append(Phrase(id, text, groups, stored["codes"][:, at:end], split, file))
         at = end
